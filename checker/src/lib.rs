@@ -1,0 +1,1 @@
+//! Decides from a recorded history whether a store was linearizable, and proves it.

@@ -1,0 +1,1 @@
+//! A Raft-replicated HTTP key-value store, the first subject of Ordeal.

@@ -1,0 +1,1 @@
+//! Injects partitions, kills, pauses and other faults into a cluster, and undoes them.

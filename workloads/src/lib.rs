@@ -1,0 +1,1 @@
+//! Drives a cluster under faults, records the history, and reports the verdict.
