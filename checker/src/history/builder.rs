@@ -1,0 +1,435 @@
+//! Pairs events into operations, and refuses what cannot have happened.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+use super::operation::{Details, NEVER, NO_INDEX, OpId, Outcome, Record};
+use super::pool::{Pool, Word};
+use super::{
+    Event, EventKind, Flaw, Form, Header, History, HistoryError, Name, Nanos, Place, Process, ProcessId,
+};
+
+/// An event whose values are already in the builder's pool.
+#[derive(Debug)]
+pub(crate) struct RawEvent<'a> {
+    pub(crate) line: u64,
+    pub(crate) index: Option<u64>,
+    pub(crate) time: Nanos,
+    pub(crate) process: ProcessId,
+    pub(crate) kind: EventKind,
+    pub(crate) f: &'a str,
+    pub(crate) key: Word,
+    pub(crate) value: Word,
+    pub(crate) error: Option<&'a str>,
+    pub(crate) current: Word,
+    pub(crate) rev: Option<i64>,
+    pub(crate) node: Option<&'a str>,
+    pub(crate) intended: Option<Nanos>,
+}
+
+/// Takes events one by one, in the order of the history.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    pub(crate) pool: Pool,
+    history: History,
+    open: OpenOperations,
+    /// The operation that each process completed last, only for those that completed in the present instant.
+    completed_now: FxHashMap<ProcessId, OpId>,
+    last_index: Option<u64>,
+    last_time: Nanos,
+    /// The events of the present instant, to be put in order when it is over: invocations first.
+    instant: Vec<(OpId, Side)>,
+    next_place: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Invocation,
+    Completion,
+}
+
+impl Builder {
+    pub(crate) fn new(header: Header, form: Form, file: Option<String>) -> Builder {
+        let history = History {
+            header,
+            form,
+            file,
+            records: Vec::new(),
+            details: Vec::new(),
+            pool: Pool::default(),
+            functions: Vec::new(),
+            nodes: Vec::new(),
+            errors: Vec::new(),
+            same_instant: Vec::new(),
+            nemesis: Vec::new(),
+            other: BTreeMap::new(),
+        };
+        Builder {
+            pool: Pool::default(),
+            history,
+            open: OpenOperations::default(),
+            completed_now: FxHashMap::default(),
+            last_index: None,
+            last_time: Nanos(0),
+            instant: Vec::new(),
+            next_place: 0,
+        }
+    }
+
+    /// Adds an event of any process.
+    pub(crate) fn push_event(&mut self, event: Event, line: u64) -> Result<(), HistoryError> {
+        match event.process {
+            Process::Nemesis => self.push_nemesis(event, line),
+            Process::Client(process) => {
+                let key = event.key.map_or(Word::ABSENT, |key| self.pool.add(key));
+                let key = if key == Word::ABSENT {
+                    key
+                } else {
+                    self.pool.settled(key)
+                };
+                let raw = RawEvent {
+                    line,
+                    index: Some(event.index),
+                    time: event.time,
+                    process,
+                    kind: event.kind,
+                    f: &event.f,
+                    key,
+                    value: self.pool.add(event.value),
+                    error: event.error.as_deref(),
+                    current: event
+                        .current
+                        .map_or(Word::ABSENT, |current| self.pool.add(current)),
+                    rev: event.rev,
+                    node: event.node.as_deref(),
+                    intended: event.intended,
+                };
+                let index = self.push(raw)?;
+                if !event.other.is_empty() {
+                    self.history.other.insert(index, event.other);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds what the nemesis did. An index that is not above the last is replaced where the form has none.
+    pub(crate) fn push_nemesis(&mut self, mut event: Event, line: u64) -> Result<(), HistoryError> {
+        event.index = self.order(Some(event.index), event.time, line)?;
+        self.history.nemesis.push(event);
+        Ok(())
+    }
+
+    /// Adds an event of a client and returns its index.
+    pub(crate) fn push(&mut self, event: RawEvent<'_>) -> Result<u64, HistoryError> {
+        let index = self.order(event.index, event.time, event.line)?;
+        match event.kind {
+            EventKind::Invoke => self.invoke(event, index)?,
+            EventKind::Ok => self.complete(event, index, Outcome::Ok)?,
+            EventKind::Fail => self.complete(event, index, Outcome::Fail)?,
+            EventKind::Info => self.complete(event, index, Outcome::Info)?,
+        }
+        Ok(index)
+    }
+
+    /// Operations that are still open have an unknown outcome.
+    pub(crate) fn finish(mut self) -> Result<History, HistoryError> {
+        self.end_instant()?;
+        self.history.pool = self.pool;
+        Ok(self.history)
+    }
+
+    /// The index of the next event, if the history has none of its own.
+    pub(crate) fn next_index(&self) -> u64 {
+        self.last_index.map_or(0, |last| last + 1)
+    }
+
+    pub(crate) fn form(&self) -> Form {
+        self.history.form
+    }
+
+    fn order(&mut self, index: Option<u64>, time: Nanos, line: u64) -> Result<u64, HistoryError> {
+        let index = index.unwrap_or_else(|| self.next_index());
+        if let Some(before) = self.last_index
+            && before >= index
+        {
+            let flaw = if before == index {
+                Flaw::IndexTwice(index)
+            } else {
+                Flaw::IndexBackwards { before, now: index }
+            };
+            return Err(self.malformed(line, flaw));
+        }
+        self.last_index = Some(index);
+        if self.history.form == Form::Ordeal && time != self.last_time {
+            if time < self.last_time {
+                let flaw = Flaw::TimeBackwards {
+                    before: self.last_time.0,
+                    now: time.0,
+                };
+                return Err(self.malformed(line, flaw));
+            }
+            self.end_instant()?;
+            self.last_time = time;
+        }
+        Ok(index)
+    }
+
+    fn invoke(&mut self, event: RawEvent<'_>, index: u64) -> Result<(), HistoryError> {
+        let id = OpId(u32::try_from(self.history.records.len()).expect("places are counted below"));
+        if let Some(open) = self.open.get(event.process) {
+            let record = &self.history.records[open.0 as usize];
+            let flaw = Flaw::TwoOpenInvocations {
+                process: event.process.0,
+                f: event.f.to_owned(),
+                open_f: self.history.functions[usize::from(record.f)].to_string(),
+                open_line: u64::from(record.line),
+            };
+            return Err(self.malformed(event.line, flaw));
+        }
+        if let Some(&before) = self.completed_now.get(&event.process) {
+            self.history.same_instant.push((id, before));
+        }
+        let record = Record {
+            process: event.process,
+            key: event.key,
+            input: event.value,
+            output: Word::NIL,
+            invoked_at: event.time,
+            completed_at: event.time,
+            invoked: NEVER,
+            completed: NEVER,
+            invoked_index: index,
+            completed_index: NO_INDEX,
+            line: u32::try_from(event.line).unwrap_or(u32::MAX),
+            details: NEVER,
+            error: NEVER,
+            node: self.node(event.node, event.line)?,
+            f: self.function(event.f, event.line)?,
+            outcome: Outcome::Info,
+        };
+        self.history.records.push(record);
+        if event.rev.is_some() || event.intended.is_some() {
+            let details = self.details(id);
+            details.asked_rev = event.rev;
+            details.intended = event.intended;
+        }
+        self.open.put(event.process, id);
+        self.put(id, Side::Invocation, event.line)
+    }
+
+    fn complete(&mut self, event: RawEvent<'_>, index: u64, outcome: Outcome) -> Result<(), HistoryError> {
+        let Some(id) = self.open.take(event.process) else {
+            let (process, f, kind) = (event.process.0, event.f.to_owned(), event.kind.as_str());
+            return Err(self.malformed(event.line, Flaw::CompletionWithoutInvocation { process, f, kind }));
+        };
+        self.same_as_invoked(&event, id)?;
+        let node = self.node(event.node, event.line)?;
+        let error = self.error(event.error, event.line)?;
+        let record = &mut self.history.records[id.0 as usize];
+        record.output = event.value;
+        record.completed_at = event.time;
+        record.completed_index = index;
+        record.outcome = outcome;
+        record.error = error;
+        if node != u16::MAX {
+            record.node = node;
+        }
+        if event.rev.is_some() || event.current != Word::ABSENT {
+            let details = self.details(id);
+            details.told_rev = event.rev;
+            details.current = event.current;
+        }
+        if outcome != Outcome::Info {
+            if self.history.form == Form::Ordeal {
+                self.completed_now.insert(event.process, id);
+            }
+            self.put(id, Side::Completion, event.line)?;
+        }
+        Ok(())
+    }
+
+    /// A completion may leave out function and key; what it says must be what was asked.
+    fn same_as_invoked(&self, event: &RawEvent<'_>, id: OpId) -> Result<(), HistoryError> {
+        let record = &self.history.records[id.0 as usize];
+        let (process, open_line) = (event.process.0, u64::from(record.line));
+        let invoked: &str = &self.history.functions[usize::from(record.f)];
+        if *invoked != *event.f {
+            let (found, invoked) = (event.f.to_owned(), invoked.to_owned());
+            let flaw = Flaw::CompletesAnother {
+                process,
+                what: "function",
+                found,
+                invoked,
+                open_line,
+            };
+            return Err(self.malformed(event.line, flaw));
+        }
+        if event.key != Word::ABSENT && event.key != record.key {
+            let found = self.pool.value(event.key).to_string();
+            let invoked = record
+                .key
+                .present()
+                .map_or("(none)".to_owned(), |key| self.pool.value(key).to_string());
+            let flaw = Flaw::CompletesAnother {
+                process,
+                what: "key",
+                found,
+                invoked,
+                open_line,
+            };
+            return Err(self.malformed(event.line, flaw));
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, id: OpId, side: Side, line: u64) -> Result<(), HistoryError> {
+        if self.next_place >= NEVER - 1 {
+            return Err(self.malformed(
+                line,
+                Flaw::TooMuch("more than four thousand million events; cut the history"),
+            ));
+        }
+        match side {
+            Side::Invocation => self.history.records[id.0 as usize].invoked = self.next_place,
+            Side::Completion => self.history.records[id.0 as usize].completed = self.next_place,
+        }
+        self.next_place += 1;
+        if self.history.form == Form::Ordeal {
+            self.instant.push((id, side));
+        }
+        Ok(())
+    }
+
+    /// Within one instant every invocation counts as before every completion.
+    fn end_instant(&mut self) -> Result<(), HistoryError> {
+        if self.instant.len() > 1 {
+            let count = u32::try_from(self.instant.len()).expect("places are counted above");
+            let mut place = self.next_place - count;
+            for wanted in [Side::Invocation, Side::Completion] {
+                for &(id, side) in self.instant.iter().filter(|(_, side)| *side == wanted) {
+                    let record = &mut self.history.records[id.0 as usize];
+                    match side {
+                        Side::Invocation => record.invoked = place,
+                        Side::Completion => record.completed = place,
+                    }
+                    place += 1;
+                }
+            }
+        }
+        self.instant.clear();
+        self.completed_now.clear();
+        Ok(())
+    }
+
+    fn details(&mut self, id: OpId) -> &mut Details {
+        let record = &mut self.history.records[id.0 as usize];
+        if record.details == NEVER {
+            record.details = self.history.details.len() as u32;
+            let nothing = Details {
+                current: Word::ABSENT,
+                asked_rev: None,
+                told_rev: None,
+                intended: None,
+            };
+            self.history.details.push(nothing);
+        }
+        &mut self.history.details[record.details as usize]
+    }
+
+    fn function(&mut self, f: &str, line: u64) -> Result<u8, HistoryError> {
+        let known = self.history.functions.iter().position(|known| *known == *f);
+        let at = known.unwrap_or(self.history.functions.len());
+        if known.is_none() {
+            self.history.functions.push(Name::from(f.to_owned()));
+        }
+        u8::try_from(at).map_err(|_| self.malformed(line, Flaw::TooMuch("more than 256 different functions")))
+    }
+
+    fn node(&mut self, node: Option<&str>, line: u64) -> Result<u16, HistoryError> {
+        let Some(node) = node else { return Ok(u16::MAX) };
+        let known = self.history.nodes.iter().position(|known| known == node);
+        let at = known.unwrap_or(self.history.nodes.len());
+        if at >= usize::from(u16::MAX) {
+            return Err(self.malformed(line, Flaw::TooMuch("more than 65,534 different nodes")));
+        }
+        if known.is_none() {
+            self.history.nodes.push(node.to_owned());
+        }
+        Ok(at as u16)
+    }
+
+    fn error(&mut self, error: Option<&str>, line: u64) -> Result<u32, HistoryError> {
+        let Some(error) = error else { return Ok(NEVER) };
+        // Errors are few and come in runs; those that are all different are kept one by one.
+        let recent = self.history.errors.len().saturating_sub(RECENT_ERRORS);
+        let known = self.history.errors[recent..]
+            .iter()
+            .position(|known| known == error);
+        let at = known.map_or(self.history.errors.len(), |at| recent + at);
+        if known.is_none() {
+            self.history.errors.push(error.to_owned());
+        }
+        u32::try_from(at).map_err(|_| self.malformed(line, Flaw::TooMuch("too many different errors")))
+    }
+
+    pub(crate) fn malformed(&self, line: u64, flaw: Flaw) -> HistoryError {
+        HistoryError::Malformed {
+            place: Place {
+                file: self.history.file.clone(),
+                line,
+            },
+            flaw,
+        }
+    }
+}
+
+/// How far back the same error text is looked for.
+const RECENT_ERRORS: usize = 32;
+
+/// Which operation each process has open.
+#[derive(Debug, Default)]
+struct OpenOperations {
+    small: Vec<u32>,
+    large: FxHashMap<u64, u32>,
+}
+
+/// Process ids below this are looked up in a table.
+const SMALL_PROCESS: u64 = 1 << 16;
+
+impl OpenOperations {
+    fn get(&self, process: ProcessId) -> Option<OpId> {
+        let found = if process.0 < SMALL_PROCESS {
+            self.small
+                .get(process.0 as usize)
+                .copied()
+                .filter(|&id| id != NEVER)
+        } else {
+            self.large.get(&process.0).copied()
+        };
+        found.map(OpId)
+    }
+
+    fn put(&mut self, process: ProcessId, id: OpId) {
+        if process.0 < SMALL_PROCESS {
+            let at = process.0 as usize;
+            if at >= self.small.len() {
+                self.small.resize(at + 1, NEVER);
+            }
+            self.small[at] = id.0;
+        } else {
+            self.large.insert(process.0, id.0);
+        }
+    }
+
+    fn take(&mut self, process: ProcessId) -> Option<OpId> {
+        let found = self.get(process)?;
+        if process.0 < SMALL_PROCESS {
+            self.small[process.0 as usize] = NEVER;
+        } else {
+            self.large.remove(&process.0);
+        }
+        Some(found)
+    }
+}

@@ -1,0 +1,184 @@
+//! Values held once: a million operations must not mean a million allocations.
+
+use std::hash::{Hash, Hasher};
+
+use hashbrown::HashTable;
+use rustc_hash::FxHasher;
+
+use super::Value;
+
+/// A value in eight bytes: a small whole number itself, anything else a place in a [`Pool`].
+///
+/// Words of one pool are equal exactly when their values are, except for pairs, which are not shared; compare
+/// those by their parts, or after [`Pool::settled`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Word(u64);
+
+/// What a [`Word`] stands for, taken apart.
+pub(crate) enum Parts<'a> {
+    /// A small whole number.
+    Int(i64),
+    /// Two values, as in the argument of a cas.
+    Pair(Word, Word),
+    /// Any other value.
+    Shared(&'a Value),
+}
+
+impl Word {
+    /// `Value::Nil` in every pool.
+    pub(crate) const NIL: Word = Word(0);
+    /// No value at all: a missing field.
+    pub(crate) const ABSENT: Word = Word(u64::MAX << 2 | PAIR);
+
+    /// The word of a whole number, if it is small enough to be its own word.
+    pub(crate) fn small(number: i64) -> Option<Word> {
+        let shifted = number.wrapping_shl(1);
+        (shifted >> 1 == number).then_some(Word(shifted as u64 | 1))
+    }
+
+    /// `None` for [`Word::ABSENT`].
+    pub(crate) fn present(self) -> Option<Word> {
+        (self != Word::ABSENT).then_some(self)
+    }
+}
+
+/// The low two bits of a word that is a place among the pairs; zero is a place among the shared values.
+const PAIR: u64 = 0b10;
+
+/// Every value of a history that is no small whole number.
+#[derive(Clone, Debug)]
+pub(crate) struct Pool {
+    values: Vec<Value>,
+    places: HashTable<u32>,
+    pairs: Vec<(Word, Word)>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        let mut pool = Pool {
+            values: Vec::new(),
+            places: HashTable::new(),
+            pairs: Vec::new(),
+        };
+        assert_eq!(pool.add(Value::Nil), Word::NIL);
+        pool
+    }
+}
+
+impl Pool {
+    /// The word of a value, adding it if it is new.
+    pub(crate) fn add(&mut self, value: Value) -> Word {
+        match value {
+            Value::Int(number) if Word::small(number).is_some() => Word::small(number).expect("just asked"),
+            Value::List(elements) if elements.len() == 2 => {
+                let [first, second] = <[Value; 2]>::try_from(elements).expect("two elements");
+                let (first, second) = (self.add(first), self.add(second));
+                self.add_pair(first, second)
+            }
+            other => self.share(other),
+        }
+    }
+
+    /// The word of a text, adding it if it is new; allocates only then.
+    pub(crate) fn add_text(&mut self, text: &str) -> Word {
+        let hash = hash_text(text);
+        match self
+            .places
+            .find(hash, |&place| self.values[place as usize].as_str() == Some(text))
+        {
+            Some(&place) => Word(u64::from(place) << 2),
+            None => self.insert(hash, Value::Str(text.into())),
+        }
+    }
+
+    /// The word of a list of two.
+    pub(crate) fn add_pair(&mut self, first: Word, second: Word) -> Word {
+        self.pairs.push((first, second));
+        Word((self.pairs.len() as u64 - 1) << 2 | PAIR)
+    }
+
+    /// What a word stands for. Not for [`Word::ABSENT`].
+    pub(crate) fn parts(&self, word: Word) -> Parts<'_> {
+        if word.0 & 1 == 1 {
+            Parts::Int(word.0 as i64 >> 1)
+        } else if word.0 & PAIR == PAIR {
+            let (first, second) = self.pairs[(word.0 >> 2) as usize];
+            Parts::Pair(first, second)
+        } else {
+            Parts::Shared(&self.values[(word.0 >> 2) as usize])
+        }
+    }
+
+    /// The two words of a list of two.
+    pub(crate) fn pair(&self, word: Word) -> Option<(Word, Word)> {
+        match self.parts(word) {
+            Parts::Pair(first, second) => Some((first, second)),
+            Parts::Int(_) | Parts::Shared(_) => None,
+        }
+    }
+
+    /// The value itself.
+    pub(crate) fn value(&self, word: Word) -> Value {
+        match self.parts(word) {
+            Parts::Int(number) => Value::Int(number),
+            Parts::Pair(first, second) => Value::List(vec![self.value(first), self.value(second)]),
+            Parts::Shared(value) => value.clone(),
+        }
+    }
+
+    /// The text, if the word is text.
+    pub(crate) fn text(&self, word: Word) -> Option<&str> {
+        match self.parts(word) {
+            Parts::Shared(value) => value.as_str(),
+            Parts::Int(_) | Parts::Pair(..) => None,
+        }
+    }
+
+    /// A word that is equal to the settled word of every equal value; differs from the argument for pairs.
+    pub(crate) fn settled(&mut self, word: Word) -> Word {
+        match self.pair(word) {
+            Some(_) => {
+                let value = self.value(word);
+                self.share(value)
+            }
+            None => word,
+        }
+    }
+
+    fn share(&mut self, value: Value) -> Word {
+        let hash = hash(&value);
+        match self
+            .places
+            .find(hash, |&place| self.values[place as usize] == value)
+        {
+            Some(&place) => Word(u64::from(place) << 2),
+            None => self.insert(hash, value),
+        }
+    }
+
+    fn insert(&mut self, at: u64, value: Value) -> Word {
+        let place = u32::try_from(self.values.len()).expect("a history has fewer than 2^32 different values");
+        self.values.push(value);
+        let values = &self.values;
+        self.places
+            .insert_unique(at, place, |&place| hash(&values[place as usize]));
+        Word(u64::from(place) << 2)
+    }
+}
+
+fn hash(value: &Value) -> u64 {
+    match value {
+        Value::Str(text) => hash_text(text),
+        other => {
+            let mut hasher = FxHasher::default();
+            other.hash(&mut hasher);
+            hasher.finish()
+        }
+    }
+}
+
+fn hash_text(text: &str) -> u64 {
+    let mut hasher = FxHasher::default();
+    text.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,105 @@
+//! What a caller may ask of a check.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::history::Value;
+
+/// How to check. The default takes everything from the history and has no limits.
+#[derive(Clone, Debug, Default)]
+pub struct CheckOptions {
+    /// The model; otherwise the one that the header names, otherwise the one that the functions suggest.
+    pub model: Option<ModelName>,
+    /// The value of every key before the run; otherwise the header's, otherwise what the form implies.
+    pub init: Option<Value>,
+    /// What a failed cas of an imported history says; our own form says it itself.
+    pub cas_fail: Option<CasFail>,
+    /// Give up after this long.
+    pub time_limit: Option<Duration>,
+    /// Give up when the search holds more than this many bytes.
+    pub memory_limit: Option<u64>,
+    /// How many threads to use; otherwise as many as there are processors.
+    pub threads: Option<usize>,
+    /// Whether to go on after the first violation.
+    pub violations: Violations,
+    /// Whether to make a violation small and explain it.
+    pub explain: Explain,
+}
+
+/// How many violations to look for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Violations {
+    /// Stop at the first one.
+    #[default]
+    First,
+    /// Judge every subhistory.
+    All,
+}
+
+/// What to do with a violation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Explain {
+    /// Reduce it to a minimal core and say in a sentence what is wrong.
+    #[default]
+    Minimal,
+    /// Say only how far the history could be explained.
+    Prefix,
+}
+
+/// What a cas that failed says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CasFail {
+    /// The store compared and found another value: an observation.
+    Mismatch,
+    /// The request did nothing; what the value was is not known.
+    Noop,
+}
+
+/// The models that judge histories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ModelName {
+    /// One value, read and written.
+    Register,
+    /// One value, read, written, compared and set.
+    CasRegister,
+    /// Such a value per key.
+    Kv,
+}
+
+impl ModelName {
+    /// Every model, in the order in which they are listed to people.
+    pub const ALL: &'static [ModelName] = &[ModelName::Register, ModelName::CasRegister, ModelName::Kv];
+
+    /// The name on the command line and in headers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ModelName::Register => "register",
+            ModelName::CasRegister => "cas-register",
+            ModelName::Kv => "kv",
+        }
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ModelName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = ModelName::ALL.iter().find(|model| model.as_str() == name);
+        found.copied().ok_or_else(|| {
+            let known: Vec<&str> = ModelName::ALL.iter().map(|model| model.as_str()).collect();
+            format!("unknown model {name:?}; known models: {}", known.join(", "))
+        })
+    }
+}
