@@ -1,0 +1,832 @@
+//! The nemesis itself: what is desired, kept on disk, enforced, and looked at.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+
+use crate::backend::{Backend, BackendError, Unsupported};
+use crate::effect::{Effect, ProcessChange};
+use crate::fault::{Ability, ClockFault, DiskFault, Fault, MembershipChange};
+use crate::grudge::ShapeError;
+use crate::journal::{Entry, FaultId, Journal, JournalError};
+use crate::link::LinkMatrix;
+use crate::node::{NodeId, NodeState};
+use crate::probe::Probe;
+use crate::record::{Applied, Healed, InForce, Record, Status, Undone};
+use crate::requests::Asker;
+use crate::target::Target;
+
+/// How long the cluster is asked who leads before a fault gives up on knowing.
+const LEADER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why a fault could not be applied or undone.
+#[derive(Debug, thiserror::Error)]
+pub enum NemesisError {
+    /// It names unknown nodes, does not fit them, or wants a leader unknown now.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// Such faults are not possible here.
+    #[error("{ability} is not possible on this cluster: {why}")]
+    Unsupported {
+        /// What it needs.
+        ability: Ability,
+        /// Why not, and what would mend it.
+        why: Unsupported,
+    },
+    /// The cluster refused. What had been applied was undone, if it could be.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The journal cannot be used; nothing was applied.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// No such fault is in force.
+    #[error("no fault {0} is in force")]
+    NotInForce(FaultId),
+}
+
+type Observer = Box<dyn FnMut(&Record) + Send>;
+
+/// Applies faults to one cluster and undoes them.
+///
+/// What is desired is one full link matrix and a state for each node: the sum of
+/// the faults in force. Applying a fault adds to the sum, undoing one takes it
+/// away, and in both cases the difference between what is and what is desired is
+/// enforced. So faults may overlap, and may be undone in any order.
+///
+/// Invariants:
+/// - a fault is in the journal, on disk, before anything of it is done;
+/// - it leaves the journal only after it has been undone;
+/// - every application and every undoing has been looked at by probe.
+pub struct Nemesis {
+    backend: Box<dyn Backend>,
+    asker: Option<Asker>,
+    journal: Journal,
+    seed: u64,
+    /// Faults that choices have been made for: each has a stream of its own, so
+    /// that what one needs does not change what the next one gets.
+    choices: u64,
+    active: Vec<Active>,
+    /// The links as they were last laid; none if nobody knows.
+    laid: Option<LinkMatrix>,
+    /// Nodes that we hold down or stopped, disks and clocks that we hold wrong.
+    held: BTreeMap<NodeId, NodeState>,
+    disks: BTreeMap<NodeId, Vec<DiskFault>>,
+    clocks: BTreeMap<NodeId, ClockFault>,
+    crashed: BTreeMap<NodeId, NodeState>,
+    observers: Vec<Observer>,
+}
+
+/// A fault in force.
+struct Active {
+    entry: Entry,
+    since: Instant,
+    until: Option<Instant>,
+    /// Restarts still to come, soonest first.
+    restarts: Vec<(Instant, NodeId)>,
+}
+
+impl Nemesis {
+    /// A nemesis for the cluster behind `backend`, with its journal at
+    /// `journal`. Faults found there (of a tool that crashed) are in force
+    /// until undone: see [`Nemesis::heal`]. `seed` decides every random choice.
+    ///
+    /// # Errors
+    /// If another nemesis holds the journal, or it is damaged or not writable.
+    pub fn new(backend: Box<dyn Backend>, journal: &Path, seed: u64) -> Result<Nemesis, NemesisError> {
+        let (journal, found) = Journal::open(journal)?;
+        let mut nemesis = Nemesis {
+            backend,
+            asker: None,
+            journal,
+            seed,
+            choices: 0,
+            active: Vec::new(),
+            laid: None,
+            held: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            crashed: BTreeMap::new(),
+            observers: Vec::new(),
+        };
+        for entry in found {
+            nemesis.adopt(entry);
+        }
+        Ok(nemesis)
+    }
+
+    /// Takes over a fault of an earlier nemesis, so that undoing it finds out
+    /// what must be put right.
+    fn adopt(&mut self, entry: Entry) {
+        for (node, change) in &entry.effect.processes {
+            if !matches!(change, ProcessChange::Restart { .. }) {
+                let state = entry.effect.wants(node, Duration::ZERO);
+                self.held.insert(node.clone(), state.unwrap_or(NodeState::Paused));
+            }
+        }
+        for (node, disk) in &entry.effect.disks {
+            self.disks.entry(node.clone()).or_default().push(*disk);
+        }
+        self.clocks.extend(
+            entry
+                .effect
+                .clocks
+                .iter()
+                .map(|(node, clock)| (node.clone(), *clock)),
+        );
+        self.active.push(Active {
+            entry,
+            since: Instant::now(),
+            until: None,
+            restarts: Vec::new(),
+        });
+    }
+
+    /// Tells it whom to ask about leaders and membership.
+    pub fn set_asker(&mut self, asker: Asker) {
+        self.asker = Some(asker);
+    }
+
+    /// Has `observer` told of everything that is done, seen or goes wrong, by
+    /// whomever it was asked for (a schedule, a person at the control socket, a
+    /// timer). It is called with the nemesis locked and must not call it back.
+    pub fn observe(&mut self, observer: impl FnMut(&Record) + Send + 'static) {
+        self.observers.push(Box::new(observer));
+    }
+
+    /// The nodes of the cluster.
+    pub fn nodes(&self) -> &[NodeId] {
+        self.backend.nodes()
+    }
+
+    /// The backend's name: `lab`, `docker`.
+    pub fn backend_name(&self) -> &'static str {
+        self.backend.name()
+    }
+
+    /// Whether faults that need `ability` can be applied here.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn can(&self, ability: Ability) -> Result<(), Unsupported> {
+        if ability != Ability::Membership {
+            return self.backend.can(ability);
+        }
+        let knows = |change| self.asker.as_ref().is_some_and(|asker| asker.knows(change));
+        if [
+            MembershipChange::Add,
+            MembershipChange::Remove,
+            MembershipChange::Transfer,
+        ]
+        .into_iter()
+        .any(knows)
+        {
+            return Ok(());
+        }
+        Err(Unsupported::new(
+            "nobody said by what requests this system changes its membership",
+            "add [membership] to its system file",
+        ))
+    }
+
+    /// Who leads now, where the cluster can be asked and says so.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.asker.as_ref()?.leader(LEADER_PATIENCE)
+    }
+
+    /// What `fault` would do if it were applied now, without doing it: the
+    /// same random choices, though another leader may have come by then.
+    ///
+    /// # Errors
+    /// As [`Nemesis::apply`].
+    pub fn preview(&self, fault: &Fault) -> Result<(Effect, String), NemesisError> {
+        let ability = fault.needs();
+        self.can(ability)
+            .map_err(|why| NemesisError::Unsupported { ability, why })?;
+        let leader = if fault.needs_leader() { self.leader() } else { None };
+        Ok(Effect::of(
+            fault,
+            self.backend.nodes(),
+            leader.as_ref(),
+            &mut self.rng(),
+        )?)
+    }
+
+    fn rng(&self) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(self.choices);
+        rng
+    }
+
+    /// Applies `fault` until it is undone, and looks whether it bit.
+    ///
+    /// # Errors
+    /// A [`NemesisError`]; the fault is then not in force.
+    pub fn apply(&mut self, fault: &Fault) -> Result<Applied, NemesisError> {
+        self.apply_until(fault, None)
+    }
+
+    /// Like [`Nemesis::apply`], undone by itself (see [`Nemesis::tick`]) after `lasting`.
+    ///
+    /// # Errors
+    /// As [`Nemesis::apply`].
+    pub fn apply_for(&mut self, fault: &Fault, lasting: Duration) -> Result<Applied, NemesisError> {
+        self.apply_until(fault, Some(Instant::now() + lasting))
+    }
+
+    fn apply_until(&mut self, fault: &Fault, until: Option<Instant>) -> Result<Applied, NemesisError> {
+        let (effect, description) = self.preview(fault)?;
+        self.choices += 1;
+        let entry = self.journal.begin(fault, &effect, &description)?;
+        let id = entry.id;
+        let since = Instant::now();
+        self.active.push(Active {
+            entry,
+            since,
+            until,
+            restarts: Vec::new(),
+        });
+        let seen = self.strike(id, &effect).and_then(|mut seen| {
+            seen.extend(self.look(&effect)?);
+            Ok(seen)
+        });
+        let seen = match seen {
+            Ok(seen) => seen,
+            Err(error) => {
+                // Half a fault is worse than none. If it cannot be taken back it
+                // stays in force and in the journal, for heal to try again.
+                if let Err(also) = self.withdraw(id) {
+                    tracing::warn!(%id, %also, "a fault that failed half-way could not be taken back");
+                }
+                return Err(error);
+            }
+        };
+        let bit = !seen.is_empty() && seen.iter().all(Probe::as_wanted);
+        let over = fault.is_momentary()
+            && self
+                .active
+                .iter()
+                .all(|a| a.entry.id != id || a.restarts.is_empty());
+        if over {
+            self.forget(id)?;
+        }
+        let applied = Applied {
+            id,
+            fault: fault.clone(),
+            description,
+            effect,
+            seen,
+            bit,
+            over,
+        };
+        self.tell(&Record::Applied(applied.clone()));
+        Ok(applied)
+    }
+
+    /// Does what is done once, then enforces what is desired.
+    fn strike(&mut self, id: FaultId, effect: &Effect) -> Result<Vec<Probe>, NemesisError> {
+        let mut seen = Vec::new();
+        let now = Instant::now();
+        for (node, change) in &effect.processes {
+            match change {
+                ProcessChange::Restart { after } if after.0 > Duration::ZERO => {
+                    let active = self.active.iter_mut().find(|active| active.entry.id == id);
+                    active
+                        .expect("the fault was just added")
+                        .restarts
+                        .push((now + after.0, node.clone()));
+                }
+                ProcessChange::Restart { .. } => seen.extend(self.restart(node)?),
+                _ => {}
+            }
+        }
+        if let Some(active) = self.active.iter_mut().find(|active| active.entry.id == id) {
+            active.restarts.sort();
+        }
+        for (node, change) in &effect.members {
+            seen.push(self.change_member(node, *change));
+        }
+        for (node, fault) in &effect.disks {
+            if let DiskFault::BitFlip { .. } = fault {
+                seen.push(self.backend.set_disk(node, &[*fault])?);
+            }
+        }
+        seen.extend(self.enforce()?);
+        Ok(seen)
+    }
+
+    fn change_member(&self, node: &NodeId, change: MembershipChange) -> Probe {
+        let patience = Duration::from_secs(5);
+        let asker = self.asker.as_ref();
+        let answer = asker.map_or_else(
+            || Err("no requests".into()),
+            |asker| asker.change(change, node, patience),
+        );
+        let as_wanted = answer.is_ok();
+        let answer = answer.unwrap_or_else(|error| error);
+        Probe::Trial {
+            node: node.clone(),
+            seen: format!("{change:?}: {answer}"),
+            as_wanted,
+        }
+    }
+
+    fn restart(&mut self, node: &NodeId) -> Result<Vec<Probe>, NemesisError> {
+        self.release(std::slice::from_ref(node), |_| true)?;
+        let mut seen = Vec::new();
+        if self.backend.state(node)?.is_alive() {
+            self.backend.kill(node)?;
+            let dead = self.backend.state(node)?;
+            let as_wanted = !dead.is_alive();
+            seen.push(Probe::Process {
+                node: node.clone(),
+                seen: dead,
+                as_wanted,
+            });
+        }
+        self.backend.start(node)?;
+        self.held.remove(node);
+        self.crashed.remove(node);
+        Ok(seen)
+    }
+
+    /// Takes `nodes` out of the process faults in force that `which` picks, and
+    /// writes down what is left of them. It enforces nothing.
+    fn release(
+        &mut self,
+        nodes: &[NodeId],
+        which: impl Fn(&ProcessChange) -> bool,
+    ) -> Result<(), NemesisError> {
+        let held = |change: &ProcessChange| !matches!(change, ProcessChange::Restart { .. }) && which(change);
+        for active in &mut self.active {
+            let before = active.entry.effect.processes.len();
+            active
+                .entry
+                .effect
+                .processes
+                .retain(|node, change| !(nodes.contains(node) && held(change)));
+            if active.entry.effect.processes.len() < before {
+                self.journal.amend(active.entry.id, &active.entry.effect)?;
+            }
+        }
+        let spent: Vec<FaultId> = self
+            .active
+            .iter()
+            .filter(|active| active.entry.effect == Effect::default())
+            .map(|active| active.entry.id)
+            .collect();
+        for id in spent {
+            self.forget(id)?;
+        }
+        Ok(())
+    }
+
+    /// Continues the paused ones among `target`, whatever paused them, and says
+    /// what was seen.
+    ///
+    /// # Errors
+    /// If the target cannot be resolved, or a process not be continued.
+    pub fn resume(&mut self, target: &Target) -> Result<Vec<Probe>, NemesisError> {
+        let leader = if target.needs_leader() {
+            self.leader()
+        } else {
+            None
+        };
+        let nodes = target.resolve(self.backend.nodes(), leader.as_ref(), &mut self.rng())?;
+        self.choices += 1;
+        self.release(&nodes, |change| matches!(change, ProcessChange::Pause))?;
+        self.enforce()?;
+        for node in &nodes {
+            if self.desired_state(node).is_none() && self.backend.state(node)? == NodeState::Paused {
+                self.backend.resume(node)?;
+            }
+        }
+        nodes.iter().map(|node| self.look_at_process(node)).collect()
+    }
+
+    /// Undoes one fault and looks whether it is gone.
+    ///
+    /// # Errors
+    /// If it is not in force, or cannot be undone; it then stays in force.
+    pub fn undo(&mut self, id: FaultId) -> Result<Undone, NemesisError> {
+        let active = self.active.iter().find(|active| active.entry.id == id);
+        let entry = active.ok_or(NemesisError::NotInForce(id))?.entry.clone();
+        let mut seen = self.withdraw(id)?;
+        seen.extend(self.look(&entry.effect)?);
+        let healed = seen.iter().all(Probe::as_wanted);
+        let undone = Undone {
+            id,
+            fault: entry.fault,
+            description: entry.sentence,
+            seen,
+            healed,
+        };
+        self.tell(&Record::Undone(undone.clone()));
+        Ok(undone)
+    }
+
+    /// Takes a fault out of what is desired, enforces the rest, and only then
+    /// strikes it from the journal.
+    fn withdraw(&mut self, id: FaultId) -> Result<Vec<Probe>, NemesisError> {
+        let Some(at) = self.active.iter().position(|active| active.entry.id == id) else {
+            return Ok(Vec::new());
+        };
+        let active = self.active.remove(at);
+        let mut seen = Vec::new();
+        for (node, change) in &active.entry.effect.members {
+            let back = match change {
+                MembershipChange::Add => MembershipChange::Remove,
+                MembershipChange::Remove => MembershipChange::Add,
+                MembershipChange::Transfer => continue,
+            };
+            seen.push(self.change_member(node, back));
+        }
+        // Without knowing what was laid, as after a crash, lay it all again.
+        match self.enforce() {
+            Ok(more) => {
+                seen.extend(more);
+                self.journal.end(id)?;
+                Ok(seen)
+            }
+            Err(error) => {
+                self.active.insert(at, active);
+                Err(error)
+            }
+        }
+    }
+
+    fn forget(&mut self, id: FaultId) -> Result<(), NemesisError> {
+        self.journal.end(id)?;
+        self.active.retain(|active| active.entry.id != id);
+        Ok(())
+    }
+
+    /// Undoes every fault in force, those found in the journal included, and
+    /// looks at the whole cluster.
+    ///
+    /// # Errors
+    /// The first thing that could not be undone, after trying all of them.
+    pub fn heal(&mut self) -> Result<Healed, NemesisError> {
+        let mut undone = Vec::new();
+        let mut failed = None;
+        let ids: Vec<FaultId> = self.active.iter().rev().map(|active| active.entry.id).collect();
+        for id in ids {
+            match self.undo(id) {
+                Ok(one) => undone.push(one),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        // Lay good links even if nobody thinks that there are others.
+        self.laid = None;
+        self.enforce()?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let mut seen = self.probe_all()?;
+        for node in self.backend.nodes().to_vec() {
+            seen.push(self.look_at_process(&node)?);
+        }
+        let healed = seen.iter().all(Probe::as_wanted);
+        Ok(Healed { undone, seen, healed })
+    }
+
+    fn probe_all(&mut self) -> Result<Vec<Probe>, NemesisError> {
+        let wanted = self.desired_links();
+        let pairs: Vec<_> = wanted
+            .pairs()
+            .map(|(from, to, _)| (from.clone(), to.clone()))
+            .collect();
+        let probes = self.backend.probe_links(&wanted, &pairs)?;
+        Ok(probes.into_iter().map(Probe::Link).collect())
+    }
+
+    /// The sum of the faults in force, for the links.
+    pub fn desired_links(&self) -> LinkMatrix {
+        let mut matrix = LinkMatrix::good(self.backend.nodes());
+        for active in &self.active {
+            active.entry.effect.worsen(&mut matrix, active.since.elapsed());
+        }
+        matrix
+    }
+
+    /// The sum of the faults in force for one node's process; none if it may run.
+    fn desired_state(&self, node: &NodeId) -> Option<NodeState> {
+        let wants: Vec<NodeState> = self
+            .active
+            .iter()
+            .filter_map(|a| a.entry.effect.wants(node, a.since.elapsed()))
+            .collect();
+        wants
+            .iter()
+            .find(|state| !state.is_alive())
+            .or(wants.first())
+            .copied()
+    }
+
+    /// Makes what is be what is desired.
+    fn enforce(&mut self) -> Result<Vec<Probe>, NemesisError> {
+        let mut seen = Vec::new();
+        let links = self.desired_links();
+        if self.laid.as_ref() != Some(&links) {
+            self.laid = None;
+            self.backend.set_links(&links)?;
+            self.laid = Some(links);
+        }
+        for node in self.backend.nodes().to_vec() {
+            seen.extend(self.enforce_process(&node)?);
+            seen.extend(self.enforce_machine(&node)?);
+        }
+        Ok(seen)
+    }
+
+    fn enforce_process(&mut self, node: &NodeId) -> Result<Option<Probe>, NemesisError> {
+        let Some(want) = self.desired_state(node) else {
+            if self.held.contains_key(node) {
+                match self.backend.state(node)? {
+                    NodeState::Paused => self.backend.resume(node)?,
+                    NodeState::Dead { .. } => self.backend.start(node)?,
+                    NodeState::Running => {}
+                }
+                self.held.remove(node);
+                self.crashed.remove(node);
+            }
+            return Ok(None);
+        };
+        let held = self.held.insert(node.clone(), want);
+        let is = self.backend.state(node)?;
+        match (want, is) {
+            (NodeState::Dead { .. }, is) => {
+                if let Some(torn) = self.power_failure(node)
+                    && held.is_none_or(|held| held.is_alive())
+                {
+                    return Ok(Some(self.backend.power_off(node, torn)?));
+                }
+                if is.is_alive() {
+                    self.backend.kill(node)?;
+                }
+            }
+            (_, NodeState::Running) => self.backend.pause(node)?,
+            (_, NodeState::Paused) => {}
+            (_, NodeState::Dead { .. }) => {
+                // Held down by a fault now undone, and to be paused by another.
+                if held.is_some_and(|held| !held.is_alive()) {
+                    self.backend.start(node)?;
+                    self.backend.pause(node)?;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a power failure is what holds this node down, and a torn one.
+    fn power_failure(&self, node: &NodeId) -> Option<bool> {
+        let changes = self
+            .active
+            .iter()
+            .filter_map(|active| active.entry.effect.processes.get(node));
+        changes
+            .filter_map(|change| {
+                if let ProcessChange::PowerFailure { torn } = change {
+                    Some(*torn)
+                } else {
+                    None
+                }
+            })
+            .max()
+    }
+
+    fn enforce_machine(&mut self, node: &NodeId) -> Result<Vec<Probe>, NemesisError> {
+        let mut seen = Vec::new();
+        let disk: Vec<DiskFault> = self
+            .active
+            .iter()
+            .filter_map(|active| active.entry.effect.disks.get(node).copied())
+            .filter(|fault| !matches!(fault, DiskFault::BitFlip { .. }))
+            .collect();
+        if self.disks.get(node).map_or(&[][..], Vec::as_slice) != disk {
+            seen.push(self.backend.set_disk(node, &disk)?);
+            self.disks.insert(node.clone(), disk);
+        }
+        let clock = self
+            .active
+            .iter()
+            .rev()
+            .find_map(|active| active.entry.effect.clocks.get(node).copied());
+        if self.clocks.get(node).copied() != clock {
+            seen.push(self.backend.set_clock(node, clock)?);
+            match clock {
+                Some(clock) => self.clocks.insert(node.clone(), clock),
+                None => self.clocks.remove(node),
+            };
+        }
+        Ok(seen)
+    }
+
+    /// Looks at what an effect touches: is it as desired now?
+    fn look(&mut self, effect: &Effect) -> Result<Vec<Probe>, NemesisError> {
+        let mut seen = Vec::new();
+        if !effect.links.is_empty() {
+            let wanted = self.laid.clone().unwrap_or_else(|| self.desired_links());
+            let pairs: Vec<_> = effect
+                .links
+                .iter()
+                .map(|change| (change.from.clone(), change.to.clone()))
+                .collect();
+            seen.extend(
+                self.backend
+                    .probe_links(&wanted, &pairs)?
+                    .into_iter()
+                    .map(Probe::Link),
+            );
+        }
+        for (node, change) in &effect.processes {
+            if !matches!(change, ProcessChange::Restart { after } if after.0 > Duration::ZERO) {
+                seen.push(self.look_at_process(node)?);
+            }
+        }
+        Ok(seen)
+    }
+
+    fn look_at_process(&mut self, node: &NodeId) -> Result<Probe, NemesisError> {
+        let seen = self.backend.state(node)?;
+        let as_wanted = match self.desired_state(node) {
+            None => seen == NodeState::Running,
+            Some(NodeState::Dead { .. }) => !seen.is_alive(),
+            Some(wanted) => seen == wanted,
+        };
+        Ok(Probe::Process {
+            node: node.clone(),
+            seen,
+            as_wanted,
+        })
+    }
+
+    /// Does what is due: undoes faults whose time is over, turns flapping links
+    /// and crash loops, restarts the next of a rolling restart, lays rules again
+    /// where a node came back without them, and notices nodes that died by
+    /// themselves. Returns how long nothing more is due, if anything ever is.
+    ///
+    /// Whoever owns the nemesis calls it often, or has a
+    /// [`Keeper`](crate::Keeper) do so.
+    pub fn tick(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let over: Vec<FaultId> = self
+            .active
+            .iter()
+            .filter(|active| active.until.is_some_and(|until| until <= now))
+            .map(|active| active.entry.id)
+            .collect();
+        for id in over {
+            if let Err(error) = self.undo(id) {
+                self.trouble(format!("undoing {id}: {error}"));
+            }
+        }
+        self.restart_due(now);
+        if self.backend.forgot_links() {
+            self.laid = None;
+        }
+        if (self.laid.as_ref() != Some(&self.desired_links()) || self.has_rhythm())
+            && let Err(error) = self.enforce()
+        {
+            self.trouble(format!("enforcing what is desired: {error}"));
+        }
+        self.notice_crashes();
+        self.next_due()
+    }
+
+    fn restart_due(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        for active in &mut self.active {
+            active.restarts.retain(|(at, node)| {
+                let later = *at > now;
+                if !later {
+                    due.push(node.clone());
+                }
+                later
+            });
+        }
+        for node in due {
+            if let Err(error) = self.restart(&node) {
+                self.trouble(format!("restarting {node}: {error}"));
+            }
+        }
+        let finished: Vec<FaultId> = self
+            .active
+            .iter()
+            .filter(|active| active.entry.fault.is_momentary() && active.restarts.is_empty())
+            .map(|active| active.entry.id)
+            .collect();
+        for id in finished {
+            if let Err(error) = self.undo(id) {
+                self.trouble(format!("ending {id}: {error}"));
+            }
+        }
+    }
+
+    fn has_rhythm(&self) -> bool {
+        let loops = |change: &ProcessChange| matches!(change, ProcessChange::CrashLoop { .. });
+        self.active
+            .iter()
+            .any(|active| active.entry.effect.processes.values().any(loops))
+    }
+
+    fn notice_crashes(&mut self) {
+        for node in self.backend.nodes().to_vec() {
+            match self.backend.state(&node) {
+                Ok(state @ NodeState::Dead { asked: false, status })
+                    if !self.held.contains_key(&node) && !self.crashed.contains_key(&node) =>
+                {
+                    self.crashed.insert(node.clone(), state);
+                    self.tell(&Record::Crashed { node, status });
+                }
+                Ok(NodeState::Running) => drop(self.crashed.remove(&node)),
+                _ => {}
+            }
+        }
+    }
+
+    fn next_due(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for active in &self.active {
+            due.extend(active.until.map(|until| until.saturating_duration_since(now)));
+            due.extend(
+                active
+                    .restarts
+                    .first()
+                    .map(|(at, _)| at.saturating_duration_since(now)),
+            );
+            let elapsed = active.since.elapsed();
+            due.extend(
+                active
+                    .entry
+                    .effect
+                    .rhythm
+                    .map(|rhythm| rhythm.until_change(elapsed)),
+            );
+            for change in active.entry.effect.processes.values() {
+                if let ProcessChange::CrashLoop { rhythm } = change {
+                    due.push(rhythm.until_change(elapsed));
+                }
+            }
+        }
+        due.into_iter().min()
+    }
+
+    /// The faults in force.
+    pub fn in_force(&self) -> Vec<InForce> {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let now = Instant::now();
+        self.active
+            .iter()
+            .map(|active| InForce {
+                id: active.entry.id,
+                fault: active.entry.fault.clone(),
+                description: active.entry.sentence.clone(),
+                since_ms: millis(active.since.elapsed()),
+                left_ms: active
+                    .until
+                    .map(|until| millis(until.saturating_duration_since(now))),
+            })
+            .collect()
+    }
+
+    /// Looks at the whole cluster: every process, every link, who leads.
+    ///
+    /// # Errors
+    /// If it cannot be looked at.
+    pub fn status(&mut self) -> Result<Status, NemesisError> {
+        let nodes = self.backend.nodes().to_vec();
+        let states = nodes
+            .iter()
+            .map(|node| Ok((node.clone(), self.backend.state(node)?)))
+            .collect::<Result<Vec<_>, NemesisError>>()?;
+        let links = self.desired_links();
+        let pairs: Vec<_> = links
+            .pairs()
+            .map(|(from, to, _)| (from.clone(), to.clone()))
+            .collect();
+        let reach = self.backend.probe_links(&links, &pairs)?;
+        Ok(Status {
+            backend: self.backend.name().to_owned(),
+            leader: self.leader(),
+            nodes: states,
+            links,
+            reach,
+            faults: self.in_force(),
+        })
+    }
+
+    fn trouble(&mut self, message: String) {
+        tracing::warn!("{message}");
+        self.tell(&Record::Trouble { message });
+    }
+
+    fn tell(&mut self, record: &Record) {
+        for observer in &mut self.observers {
+            observer(record);
+        }
+    }
+}

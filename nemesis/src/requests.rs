@@ -1,0 +1,245 @@
+//! What the system under test can be asked over HTTP: who leads, and to change
+//! its membership. How it is asked comes from the system file, by way of
+//! `cluster.json`, so that it works for other stores.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::fault::MembershipChange;
+use crate::node::NodeId;
+
+/// The requests that a system understands. All are optional.
+///
+/// In URLs and bodies `{url}` stands for the base URL of the node that is asked,
+/// `{node}` for the name of the node that it is about, `{node_url}` for that
+/// node's base URL and `{address}` for its address.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Requests {
+    /// Who leads?
+    pub leader: Option<LeaderQuery>,
+    /// Make a node a member.
+    pub add: Option<Request>,
+    /// Make a node a member no longer.
+    pub remove: Option<Request>,
+    /// Hand leadership to a node.
+    pub transfer: Option<Request>,
+}
+
+/// How a node is asked who leads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaderQuery {
+    /// The request; by default `GET {url}/status`.
+    #[serde(flatten)]
+    pub request: Request,
+    /// JSON pointer (RFC 6901) to the answer, for example `/leader`.
+    pub pointer: String,
+    /// If given, the node leads itself if the value found equals this one; else
+    /// the value found is the leader's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equals: Option<Value>,
+    /// JSON pointer to the term or epoch: of differing answers the highest counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term_pointer: Option<String>,
+}
+
+/// One HTTP request with placeholders.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// `GET`, `POST`, ...
+    #[serde(default = "get")]
+    pub method: String,
+    /// For example `{url}/cluster/members/{node}`.
+    pub url: String,
+    /// Sent as `application/json` if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+/// A node, as requests reach it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Base URL without a slash at its end: `http://10.99.0.1:8000`.
+    pub url: String,
+    /// Address under which the other nodes know it.
+    pub address: String,
+}
+
+/// Asks the system under test. It never retries.
+pub struct Asker {
+    requests: Requests,
+    endpoints: BTreeMap<NodeId, Endpoint>,
+    http: reqwest::blocking::Client,
+}
+
+impl Asker {
+    /// An asker for these nodes.
+    ///
+    /// # Errors
+    /// If no HTTP client can be made.
+    pub fn new(requests: Requests, endpoints: BTreeMap<NodeId, Endpoint>) -> Result<Asker, reqwest::Error> {
+        // Environment proxies and redirects would ask someone else than meant.
+        let http = reqwest::blocking::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(0)
+            .build()?;
+        Ok(Asker {
+            requests,
+            endpoints,
+            http,
+        })
+    }
+
+    /// Who leads, as most of the nodes that answer within `patience` (and, where
+    /// terms are told, know the newest term) have it. All are asked at once.
+    pub fn leader(&self, patience: Duration) -> Option<NodeId> {
+        let query = self.requests.leader.as_ref()?;
+        let answers: Vec<(u64, NodeId)> = std::thread::scope(|scope| {
+            let asked: Vec<_> = self
+                .endpoints
+                .keys()
+                .map(|node| scope.spawn(move || self.ask_leader(query, node, patience)))
+                .collect();
+            asked
+                .into_iter()
+                .filter_map(|thread| thread.join().ok().flatten())
+                .collect()
+        });
+        elect(answers)
+    }
+
+    fn ask_leader(&self, query: &LeaderQuery, node: &NodeId, patience: Duration) -> Option<(u64, NodeId)> {
+        let answer = self.send(&query.request, node, node, patience).ok()?;
+        let json: Value = serde_json::from_str(&answer).ok()?;
+        let found = json.pointer(&query.pointer)?;
+        let term = query.term_pointer.as_ref().and_then(|pointer| {
+            let term = json.pointer(pointer)?;
+            term.as_u64().or_else(|| term.as_str()?.parse().ok())
+        });
+        let leader = match &query.equals {
+            Some(value) if value == found => node.clone(),
+            Some(_) => return None,
+            None => found.as_str()?.parse().ok()?,
+        };
+        self.endpoints
+            .contains_key(&leader)
+            .then(|| (term.unwrap_or(0), leader))
+    }
+
+    /// True if the system can be asked for such a change.
+    pub fn knows(&self, change: MembershipChange) -> bool {
+        self.request(change).is_some()
+    }
+
+    fn request(&self, change: MembershipChange) -> Option<&Request> {
+        match change {
+            MembershipChange::Add => self.requests.add.as_ref(),
+            MembershipChange::Remove => self.requests.remove.as_ref(),
+            MembershipChange::Transfer => self.requests.transfer.as_ref(),
+        }
+    }
+
+    /// Asks for a membership change about `node`: the leader if one is known,
+    /// else the nodes one after the other until one agrees.
+    ///
+    /// # Errors
+    /// What the last one asked said.
+    pub fn change(
+        &self,
+        change: MembershipChange,
+        node: &NodeId,
+        patience: Duration,
+    ) -> Result<String, String> {
+        let request = self
+            .request(change)
+            .ok_or_else(|| format!("the system file has no request for {change:?}"))?;
+        let leader = self.leader(patience);
+        let others = self
+            .endpoints
+            .keys()
+            .filter(|other| *other != node && Some(*other) != leader.as_ref());
+        let mut last = "no node could be asked".to_owned();
+        for asked in leader.iter().chain(others) {
+            match self.send(request, asked, node, patience) {
+                Ok(answer) => return Ok(format!("{asked} agreed: {}", answer.trim())),
+                Err(error) => last = format!("{asked}: {error}"),
+            }
+        }
+        Err(last)
+    }
+
+    fn send(
+        &self,
+        request: &Request,
+        asked: &NodeId,
+        about: &NodeId,
+        patience: Duration,
+    ) -> Result<String, String> {
+        let fill = |text: &str| {
+            let base = |node: &NodeId| self.endpoints.get(node).map_or("", |end| end.url.as_str());
+            let address = self.endpoints.get(about).map_or("", |end| end.address.as_str());
+            text.replace("{url}", base(asked))
+                .replace("{node_url}", base(about))
+                .replace("{node}", about.as_str())
+                .replace("{address}", address)
+        };
+        let method =
+            reqwest::Method::from_bytes(request.method.as_bytes()).map_err(|error| error.to_string())?;
+        let mut call = self.http.request(method, fill(&request.url)).timeout(patience);
+        if let Some(body) = &request.body {
+            call = call.header("content-type", "application/json").body(fill(body));
+        }
+        let answer = call.send().map_err(|error| error.to_string())?;
+        let status = answer.status();
+        let text = answer.text().map_err(|error| error.to_string())?;
+        if status.is_success() {
+            Ok(text)
+        } else {
+            Err(format!("{status} {}", text.trim()))
+        }
+    }
+}
+
+/// The most named leader of the newest term; of equals the first by name.
+fn elect(answers: Vec<(u64, NodeId)>) -> Option<NodeId> {
+    let newest = answers.iter().map(|(term, _)| *term).max()?;
+    let mut votes: BTreeMap<NodeId, usize> = BTreeMap::new();
+    for (_, leader) in answers.into_iter().filter(|(term, _)| *term == newest) {
+        *votes.entry(leader).or_default() += 1;
+    }
+    let most = votes.values().copied().max()?;
+    votes
+        .into_iter()
+        .find(|(_, count)| *count == most)
+        .map(|(leader, _)| leader)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_term_beats_more_voices() {
+        let n = NodeId::numbered;
+        assert_eq!(elect(vec![(3, n(1)), (3, n(1)), (4, n(2))]), Some(n(2)));
+        assert_eq!(elect(vec![(0, n(3)), (0, n(1)), (0, n(3))]), Some(n(3)));
+        assert_eq!(elect(Vec::new()), None);
+    }
+
+    #[test]
+    fn a_leader_query_is_read_from_a_plain_table() {
+        let query: LeaderQuery =
+            serde_json::from_str(r#"{"url":"{url}/status","pointer":"/leader","term_pointer":"/term"}"#)
+                .expect("a query");
+        assert_eq!((query.request.method.as_str(), query.equals), ("GET", None));
+    }
+}
