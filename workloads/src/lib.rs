@@ -1,1 +1,14 @@
 //! Drives a cluster under faults, records the history, and reports the verdict.
+
+pub mod binary;
+pub mod cli;
+pub mod client;
+pub mod evidence;
+pub mod generator;
+pub mod live;
+pub mod reach;
+pub mod recorder;
+pub mod results;
+pub mod runner;
+pub mod store;
+pub mod system;

@@ -1,0 +1,232 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Put a distributed store through an ordeal: a real cluster, real faults, a verdict with its proof.
+///
+/// Without a command: `run` with its defaults.
+#[derive(Debug, Parser)]
+#[command(name = "workloads", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do; `run` where nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// `run`'s own flags may stand alone.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a cluster, load it under faults, check the history, write the report
+    ///
+    /// Examples:
+    ///   workloads run --time-limit 60s --nemesis partition,kill --seed 7
+    ///   workloads run --bug follower-read          must end Illegal, exit 1
+    ///   workloads run --cluster docker             the same on the compose cluster
+    #[command(verbatim_doc_comment)]
+    Run(RunArgs),
+    /// Start a cluster to play with, print its addresses, and leave it running
+    Up(UpArgs),
+    /// End the cluster that `up` started
+    Down(StoreArgs),
+    /// Show the cluster that is running
+    Status(StoreArgs),
+    /// Check a recorded run again and rewrite its report
+    Analyze(AnalyzeArgs),
+    /// List systems, workloads, faults and planted bugs
+    List,
+}
+
+/// Where a cluster runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClusterKind {
+    /// Plain processes in namespaces of their own; needs neither root nor anything installed.
+    Lab,
+    /// The containers of docker-compose.yml; needs Docker, and root for iptables.
+    Docker,
+}
+
+/// The load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WorkloadKind {
+    /// get, set and cas on many keys, every written value unique.
+    Register,
+}
+
+impl WorkloadKind {
+    /// Its name in folders and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+        }
+    }
+}
+
+/// Flags of `run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// The store under test: a shipped name (see `list`) or the path of a system file
+    #[arg(long, default_value = "kvnode", value_name = "NAME|FILE")]
+    pub system: String,
+    /// What the clients do
+    #[arg(long, value_enum, default_value = "register")]
+    pub workload: WorkloadKind,
+    /// Faults to inject, joined by commas; `none` for a quiet run
+    #[arg(
+        long,
+        default_value = "partition,kill",
+        value_delimiter = ',',
+        value_name = "FAULT,..."
+    )]
+    pub nemesis: Vec<String>,
+    /// Where the cluster runs
+    #[arg(long, value_enum, default_value = "lab")]
+    pub cluster: ClusterKind,
+    /// How long the load lasts, as 30, 30s or 2m
+    #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub time_limit: Duration,
+    /// Operations a second, over all clients
+    #[arg(long, default_value_t = 1500.0, value_parser = positive, value_name = "N")]
+    pub rate: f64,
+    /// Charge a stalled store for what was due meanwhile: the load does not wait for answers to be due
+    #[arg(long)]
+    pub open_loop: bool,
+    /// Clients, spread over the nodes
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=4096), value_name = "N")]
+    pub concurrency: u16,
+    /// Nodes of the cluster
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50), value_name = "N")]
+    pub nodes: u8,
+    /// Decides every choice of load and faults; a fresh one where none is given
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Keys in use at any time
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..), value_name = "N")]
+    pub keys: u16,
+    /// Operations after which a key is left alone for a fresh one
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub ops_per_key: u32,
+    /// How long a client waits for an answer before the outcome counts as unknown
+    #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME")]
+    pub timeout: Duration,
+    /// Run the node with this planted bug: the verdict must be Illegal
+    #[arg(long, value_name = "NAME")]
+    pub bug: Option<String>,
+    /// How long the checker may search before it says Unknown
+    #[arg(long, default_value = "60s", value_parser = duration, value_name = "TIME")]
+    pub check_limit: Duration,
+    /// Folder that keeps the runs
+    #[arg(long, default_value = "store", env = "ORDEAL_STORE", value_name = "DIR")]
+    pub store: PathBuf,
+}
+
+/// Flags of `up`.
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// The store to start: a shipped name (see `list`) or the path of a system file
+    #[arg(long, default_value = "kvnode", value_name = "NAME|FILE")]
+    pub system: String,
+    /// Nodes of the cluster
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50), value_name = "N")]
+    pub nodes: u8,
+    /// Run the nodes with this planted bug
+    #[arg(long, value_name = "NAME")]
+    pub bug: Option<String>,
+    /// Host port of the first node on 127.0.0.1, the others follow; free ones where none is given
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+    /// Stay in the foreground until Ctrl-C
+    #[arg(long)]
+    pub foreground: bool,
+    /// Folder that keeps the runs
+    #[arg(long, default_value = "store", env = "ORDEAL_STORE", value_name = "DIR")]
+    pub store: PathBuf,
+}
+
+/// Flags of `down` and `status`.
+#[derive(Debug, Clone, Args)]
+pub struct StoreArgs {
+    /// Folder that keeps the runs
+    #[arg(long, default_value = "store", env = "ORDEAL_STORE", value_name = "DIR")]
+    pub store: PathBuf,
+}
+
+/// Flags of `analyze`.
+#[derive(Debug, Clone, Args)]
+pub struct AnalyzeArgs {
+    /// The folder of a run, or its history.jsonl
+    #[arg(default_value = "store/latest")]
+    pub path: PathBuf,
+    /// How long the checker may search before it says Unknown
+    #[arg(long, default_value = "60s", value_parser = duration, value_name = "TIME")]
+    pub check_limit: Duration,
+}
+
+/// `30`, `30s`, `500ms`, `2m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let number: f64 = text[..digits]
+        .parse()
+        .map_err(|_| "write it as 30, 30s, 500ms or 2m".to_owned())?;
+    let seconds = match &text[digits..] {
+        "" | "s" => number,
+        "ms" => number / 1e3,
+        "m" => number * 60.0,
+        "h" => number * 3600.0,
+        unit => return Err(format!("unknown unit `{unit}`: write it as 30, 30s, 500ms or 2m")),
+    };
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() && seconds <= 7.0 * 86_400.0 => Ok(duration),
+        _ => Err("it must be more than nothing and at most a week".to_owned()),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 && rate <= 1e6 => Ok(rate),
+        _ => Err("it must be a number above 0, at most 1000000".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        let cases = [
+            ("30", 30_000),
+            ("30s", 30_000),
+            ("1.5s", 1_500),
+            ("500ms", 500),
+            ("2m", 120_000),
+        ];
+        for (text, ms) in cases {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "s", "-1", "0", "3 parsecs", "1e9h", "nan"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn run_is_what_nothing_means() {
+        let cli = Cli::try_parse_from(["workloads", "--seed", "4"]).expect("valid");
+        assert!(cli.command.is_none());
+        assert_eq!(cli.run.seed, Some(4));
+    }
+}

@@ -1,0 +1,84 @@
+//! The last phase: what does every node say, now that everything is healed?
+
+use std::collections::VecDeque;
+
+use checker::history::{Nanos, Value};
+
+use super::{Context, Generator, Invocation, Next};
+use crate::system::Outcome;
+
+/// How long a worker waits before it asks a node again that could not answer, in nanoseconds.
+const AGAIN_NS: u64 = 20_000_000;
+
+/// Reads every key through every node, each until it succeeds, until a deadline.
+///
+/// This is what finds an acknowledged write that was lost while nobody looked.
+#[derive(Debug)]
+pub struct FinalReads {
+    /// Per node, the keys that it was not yet asked for.
+    left: Vec<VecDeque<String>>,
+    /// Per node, how many reads are under way.
+    open: Vec<usize>,
+    deadline: Nanos,
+}
+
+impl FinalReads {
+    /// Reads of `keys` through each of `nodes` nodes, given up at `deadline` on the run's clock.
+    #[must_use]
+    pub fn new(keys: &[String], nodes: usize, deadline: Nanos) -> Self {
+        // Nodes begin at different keys, so that they do not all read the same one at the same time.
+        let left = (0..nodes)
+            .map(|node| {
+                let mut keys: VecDeque<String> = keys.iter().cloned().collect();
+                keys.rotate_left(node * keys.len() / nodes.max(1));
+                keys
+            })
+            .collect();
+        Self {
+            left,
+            open: vec![0; nodes],
+            deadline,
+        }
+    }
+
+    /// How many reads never succeeded.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.left.iter().map(VecDeque::len).sum::<usize>() + self.open.iter().sum::<usize>()
+    }
+}
+
+impl Generator for FinalReads {
+    fn next(&mut self, context: Context) -> Next {
+        if context.now.0 >= self.deadline.0 {
+            return Next::Done;
+        }
+        match self.left[context.node].pop_front() {
+            Some(key) => {
+                self.open[context.node] += 1;
+                let invocation = Invocation {
+                    f: "get",
+                    key,
+                    value: Value::Nil,
+                };
+                Next::Invoke {
+                    at: context.now,
+                    intended: None,
+                    invocation,
+                }
+            }
+            // A read under way may fail and come back.
+            None if self.open[context.node] > 0 => Next::Wait {
+                until: Nanos(context.now.0 + AGAIN_NS),
+            },
+            None => Next::Done,
+        }
+    }
+
+    fn update(&mut self, context: Context, invocation: &Invocation, outcome: &Outcome) {
+        self.open[context.node] -= 1;
+        if !matches!(outcome, Outcome::Ok { .. }) {
+            self.left[context.node].push_back(invocation.key.clone());
+        }
+    }
+}
