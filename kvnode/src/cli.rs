@@ -1,0 +1,217 @@
+//! Flags, environment and file, with one precedence: a flag beats its variable, which
+//! beats the file, which beats the default.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
+
+use crate::cluster::ClusterSpec;
+use crate::config::Config;
+use crate::env::fs;
+
+/// A Raft-replicated HTTP key-value store.
+///
+/// Start every node with the same --cluster; the cluster makes itself, once, and a
+/// restart needs no other flags.
+#[derive(Debug, Parser)]
+#[command(name = "kvnode", version = crate::VERSION, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to do instead of running a node.
+    #[command(subcommand)]
+    pub action: Option<Action>,
+    /// How to run a node.
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// Things other than running a node.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Ask a node whether it is alive; exit 0 or 1.
+    Health {
+        /// The node's address.
+        #[arg(long, default_value = "http://127.0.0.1:8000")]
+        url: String,
+    },
+    /// List the bugs planted in this build, one name a line.
+    #[cfg(feature = "planted-bugs")]
+    Bugs,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A node's flags. All optional, since the file may give them.
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// This node's name in --cluster.
+    #[arg(long, env = "KVNODE_NODE")]
+    node: Option<String>,
+    /// All members: NAME=HOST:HTTPPORT:RAFTPORT,...
+    #[arg(long, env = "KVNODE_CLUSTER")]
+    cluster: Option<String>,
+    /// Where the node keeps its log and snapshots; made if absent.
+    #[arg(long, env = "KVNODE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// One node to play with: 127.0.0.1:8000 or a free port, data in a temporary folder.
+    #[arg(long, conflicts_with_all = ["node", "cluster", "data_dir", "config"])]
+    dev: bool,
+    /// A TOML file with the same names as the flags (`data_dir = "..."`).
+    #[arg(long, env = "KVNODE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The cluster's name; nodes of other clusters are refused [default: ordeal].
+    #[arg(long, env = "KVNODE_CLUSTER_ID", value_name = "NAME")]
+    cluster_id: Option<String>,
+    /// Listen here rather than at the host given in --cluster.
+    #[arg(long, env = "KVNODE_LISTEN_HOST", value_name = "HOST")]
+    listen_host: Option<String>,
+    /// Milliseconds between heartbeats [default: 25].
+    #[arg(long, env = "KVNODE_HEARTBEAT_MS", value_name = "MS")]
+    heartbeat_ms: Option<u64>,
+    /// Shortest time without a leader before an election [default: 90].
+    #[arg(long, env = "KVNODE_ELECTION_MIN_MS", value_name = "MS")]
+    election_min_ms: Option<u64>,
+    /// Longest; also how long followers trust a silent leader [default: 130].
+    #[arg(long, env = "KVNODE_ELECTION_MAX_MS", value_name = "MS")]
+    election_max_ms: Option<u64>,
+    /// Write a snapshot every so many entries; 0: only by bytes of log [default: 0].
+    #[arg(long, env = "KVNODE_SNAPSHOT_EVERY", value_name = "N")]
+    snapshot_every: Option<u64>,
+    /// Write a snapshot after so many bytes of log, or the size of the data if that is
+    /// more [default: 33554432].
+    #[arg(long, env = "KVNODE_SNAPSHOT_BYTES", value_name = "BYTES")]
+    snapshot_bytes: Option<u64>,
+    /// Entries kept in the log although a snapshot has them [default: 1000].
+    #[arg(long, env = "KVNODE_LOG_KEEP", value_name = "N")]
+    log_keep: Option<u64>,
+    /// Answer every request within this time [default: 5000].
+    #[arg(long, env = "KVNODE_DEADLINE_MS", value_name = "MS")]
+    deadline_ms: Option<u64>,
+    /// How logs are written to stderr [default: text].
+    #[arg(long, env = "KVNODE_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// Misbehave in this way (see `kvnode bugs`); may be repeated.
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long = "bug", value_name = "NAME")]
+    bugs: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    node: Option<String>,
+    cluster: Option<String>,
+    data_dir: Option<PathBuf>,
+    cluster_id: Option<String>,
+    listen_host: Option<String>,
+    heartbeat_ms: Option<u64>,
+    election_min_ms: Option<u64>,
+    election_max_ms: Option<u64>,
+    snapshot_every: Option<u64>,
+    snapshot_bytes: Option<u64>,
+    log_keep: Option<u64>,
+    deadline_ms: Option<u64>,
+    log_format: Option<LogFormat>,
+}
+
+/// A node to run.
+#[derive(Debug)]
+pub struct NodePlan {
+    /// Its settings.
+    pub config: Config,
+    /// How to write logs.
+    pub log_format: LogFormat,
+    /// The temporary folder of `--dev`, removed when the node ends.
+    pub scratch: Option<tempfile::TempDir>,
+}
+
+impl NodeArgs {
+    /// Turns flags, variables and file into settings.
+    ///
+    /// # Errors
+    /// One line that says which setting is wrong and what would mend it.
+    pub fn plan(self) -> anyhow::Result<NodePlan> {
+        let file = match &self.config {
+            None => File::default(),
+            Some(path) => read_file(path)?,
+        };
+        let (node, cluster, data_dir, scratch) = if self.dev {
+            let scratch = tempfile::Builder::new()
+                .prefix("kvnode-dev-")
+                .tempdir()
+                .context("no temporary folder")?;
+            let (http, raft) = dev_ports()?;
+            let cluster = format!("n1=127.0.0.1:{http}:{raft}");
+            ("n1".to_owned(), cluster, scratch.path().to_owned(), Some(scratch))
+        } else {
+            let node = self.node.or(file.node);
+            let cluster = self.cluster.or(file.cluster);
+            let data_dir = self.data_dir.or(file.data_dir);
+            let (Some(node), Some(cluster), Some(data_dir)) = (node, cluster, data_dir) else {
+                bail!("give --node, --cluster and --data-dir, or --dev for one node to play with");
+            };
+            (node, cluster, data_dir, None)
+        };
+        let config = Config {
+            id: node.parse().context("--node")?,
+            cluster: cluster.parse::<ClusterSpec>().context("--cluster")?,
+            cluster_id: self
+                .cluster_id
+                .or(file.cluster_id)
+                .unwrap_or_else(|| "ordeal".to_owned()),
+            data_dir,
+            listen_host: self.listen_host.or(file.listen_host),
+            heartbeat_ms: self.heartbeat_ms.or(file.heartbeat_ms).unwrap_or(25),
+            election_min_ms: self.election_min_ms.or(file.election_min_ms).unwrap_or(90),
+            election_max_ms: self.election_max_ms.or(file.election_max_ms).unwrap_or(130),
+            snapshot_every: self.snapshot_every.or(file.snapshot_every).unwrap_or(0),
+            snapshot_bytes: self.snapshot_bytes.or(file.snapshot_bytes).unwrap_or(32 << 20),
+            log_keep: self.log_keep.or(file.log_keep).unwrap_or(1000),
+            deadline: Duration::from_millis(self.deadline_ms.or(file.deadline_ms).unwrap_or(5000)),
+            #[cfg(feature = "planted-bugs")]
+            bugs: crate::planted::checked_names(self.bugs)?,
+            #[cfg(not(feature = "planted-bugs"))]
+            bugs: Vec::new(),
+        };
+        let log_format = self.log_format.or(file.log_format).unwrap_or(LogFormat::Text);
+        Ok(NodePlan {
+            config: config.validated()?,
+            log_format,
+            scratch,
+        })
+    }
+}
+
+fn read_file(path: &std::path::Path) -> anyhow::Result<File> {
+    let shown = path.display();
+    let bytes = fs::read_if_there(path).with_context(|| format!("{shown}"))?;
+    let bytes = bytes.with_context(|| format!("{shown}: there is no such file"))?;
+    let text = String::from_utf8(bytes)
+        .ok()
+        .with_context(|| format!("{shown} is no UTF-8 text"))?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error
+            .span()
+            .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        anyhow::anyhow!("{shown}:{line}: {}", error.message().replace('\n', " "))
+    })
+}
+
+/// Port 8000 if it is free, any other if not, and one more for peers.
+fn dev_ports() -> anyhow::Result<(u16, u16)> {
+    use crate::env::net::free_port;
+    let http = free_port(8000)
+        .or_else(|_| free_port(0))
+        .context("no free port")?;
+    Ok((http, free_port(0).context("no free port")?))
+}

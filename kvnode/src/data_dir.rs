@@ -1,0 +1,123 @@
+//! A node's directory: who it belongs to, the log, the snapshots.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::env::{fs, rng};
+use crate::raft::disk::DiskError;
+use crate::raft::log::LogStore;
+use crate::raft::snapshot::SnapshotDir;
+
+/// What is in the directory, opened.
+pub struct DataDir {
+    /// A random number made when the directory was: a node that comes back with
+    /// another number has lost what it had promised.
+    pub incarnation: u64,
+    /// The log.
+    pub log: LogStore,
+    /// The snapshots.
+    pub snapshots: SnapshotDir,
+}
+
+/// Why a directory cannot be used. All of these are for the operator to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// The file system refused.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file or directory.
+        path: String,
+        /// The system's words.
+        error: std::io::Error,
+    },
+    /// It belongs to another node or cluster.
+    #[error("{path} belongs to node {node} of cluster '{cluster}': give this node a directory of its own")]
+    Foreign {
+        /// The directory.
+        path: String,
+        /// Whose it is.
+        node: String,
+        /// Of which cluster.
+        cluster: String,
+    },
+    /// The file that says whose it is does not read.
+    #[error(
+        "{path} is damaged: restore the directory, or remove this node from the cluster and add it again"
+    )]
+    Damaged {
+        /// The file.
+        path: String,
+    },
+    /// The log cannot be used.
+    #[error(transparent)]
+    Log(#[from] DiskError),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Owner {
+    node: String,
+    cluster: String,
+    incarnation: u64,
+}
+
+impl DataDir {
+    /// Opens or creates the directory of this node.
+    ///
+    /// # Errors
+    /// [`DataDirError`] says what, where, and what would mend it.
+    pub fn open(config: &Config) -> Result<DataDir, DataDirError> {
+        let path = &config.data_dir;
+        let failed = |path: &Path, error| DataDirError::Io {
+            path: path.display().to_string(),
+            error,
+        };
+        fs::create_dir_all(path).map_err(|error| failed(path, error))?;
+        let incarnation = own(config)?;
+        let log = LogStore::open(&path.join("log.redb"))?;
+        let snapshots = path.join("snapshots");
+        let snapshots = SnapshotDir::open(&snapshots).map_err(|error| failed(&snapshots, error))?;
+        // Reading all of it now, rather than when it is needed, turns damage into one
+        // clear line before the node takes part in anything.
+        if let Some((_, newest)) = snapshots.newest().map_err(|error| failed(path, error))? {
+            newest.read().map_err(|error| failed(&newest.path, error))?;
+        }
+        fs::sync_dir(path).map_err(|error| failed(path, error))?;
+        Ok(DataDir {
+            incarnation,
+            log,
+            snapshots,
+        })
+    }
+}
+
+fn own(config: &Config) -> Result<u64, DataDirError> {
+    let file = config.data_dir.join("node.json");
+    let shown = file.display().to_string();
+    let failed = |error| DataDirError::Io {
+        path: shown.clone(),
+        error,
+    };
+    let Some(bytes) = fs::read_if_there(&file).map_err(failed)? else {
+        let owner = Owner {
+            node: config.id.to_string(),
+            cluster: config.cluster_id.clone(),
+            // 53 bits, so that tools that read JSON numbers as floats see it whole.
+            incarnation: rng::random_u64() >> 11,
+        };
+        let text = serde_json::to_vec_pretty(&owner).expect("three fields encode");
+        fs::write_durably(&file, &text).map_err(failed)?;
+        return Ok(owner.incarnation);
+    };
+    let owner: Owner =
+        serde_json::from_slice(&bytes).map_err(|_| DataDirError::Damaged { path: shown.clone() })?;
+    if owner.node != config.id.as_str() || owner.cluster != config.cluster_id {
+        return Err(DataDirError::Foreign {
+            path: config.data_dir.display().to_string(),
+            node: owner.node,
+            cluster: owner.cluster,
+        });
+    }
+    Ok(owner.incarnation)
+}

@@ -1,0 +1,84 @@
+//! `kvnode`: runs a node, or asks one something.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use kvnode::cli::{Action, Cli, LogFormat, NodePlan};
+use kvnode::run::{End, run};
+
+/// Bad arguments or input.
+const INPUT: u8 = 254;
+/// The node itself failed.
+const BROKEN: u8 = 255;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return if asked {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(INPUT)
+            };
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(BROKEN, &error),
+    };
+    match cli.action {
+        Some(Action::Health { url }) => {
+            ExitCode::from(u8::from(!runtime.block_on(kvnode::health::alive(&url))))
+        }
+        #[cfg(feature = "planted-bugs")]
+        Some(Action::Bugs) => {
+            kvnode::planted::names().for_each(|name| println!("{name}"));
+            ExitCode::SUCCESS
+        }
+        None => match cli.node.plan() {
+            Ok(plan) => serve(&runtime, plan),
+            Err(error) => failed(INPUT, &format_args!("{error:#}")),
+        },
+    }
+}
+
+fn serve(runtime: &tokio::runtime::Runtime, plan: NodePlan) -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KVNODE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,openraft=warn"));
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match plan.log_format {
+        LogFormat::Text => logs.with_ansi(false).init(),
+        LogFormat::Json => logs.json().init(),
+    }
+    let say_where = plan.scratch.is_some();
+    let ready = move |node: &kvnode::node::Node| {
+        if say_where {
+            println!("http://{}", node.config().own().http);
+        }
+    };
+    // The main thread only waits: all work is the one worker's.
+    #[cfg(feature = "planted-bugs")]
+    let node = runtime.spawn(run(plan.config, kvnode::planted::Planted::wrap, ready));
+    #[cfg(not(feature = "planted-bugs"))]
+    let node = runtime.spawn(run(plan.config, std::convert::identity, ready));
+    match runtime.block_on(node) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(end @ End::Input(_))) => failed(INPUT, &end),
+        Ok(Err(end @ End::Broken(_))) => failed(BROKEN, &end),
+        Err(panic) => failed(BROKEN, &panic),
+    }
+}
+
+fn failed(code: u8, why: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("kvnode: {why}");
+    ExitCode::from(code)
+}

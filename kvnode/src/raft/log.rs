@@ -1,0 +1,337 @@
+//! The log store: entries readable at once, durable together.
+//!
+//! The whole retained log is mirrored in memory, where replication and applying
+//! read it. Every write goes through one queue to one thread, which takes all that
+//! has queued, makes it one transaction and one fsync, and then calls back
+//! everyone whose records it held. While that fsync runs the next batch gathers.
+//!
+//! Invariants:
+//! - an entry is in the mirror when `append` returns and on disk when its callback is
+//!   called; a vote is on disk when `save_vote` returns;
+//! - records reach the disk in the order in which they were queued;
+//! - after a failed write nothing is written any more: the page cache may claim to
+//!   hold what the disk lost, so a second fsync that succeeds proves nothing.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use openraft::{EntryPayload, OptionalSend};
+use parking_lot::RwLock;
+use tokio::sync::oneshot;
+
+use super::disk::{Disk, DiskError, Kept, Record};
+use super::{Entry, LogId, TypeConfig, Vote};
+use crate::command::{Command, Operation};
+
+/// Most bytes of keys and values read for one message to a follower: one more
+/// entry than fits is never added, and one entry always is.
+const READ_BYTES: usize = 2 << 20;
+/// Most records in one transaction.
+const BATCH_RECORDS: usize = 4096;
+
+/// The log of this node.
+#[derive(Clone)]
+pub struct LogStore {
+    mirror: Arc<RwLock<Mirror>>,
+    queue: mpsc::Sender<Job>,
+}
+
+#[derive(Default)]
+struct Mirror {
+    entries: VecDeque<Entry>,
+    first: u64,
+    bytes: u64,
+    /// Bytes ever pushed, including those found at start. Never decreases.
+    written: u64,
+    vote: Option<Vote>,
+    purged: Option<LogId>,
+    committed: Option<LogId>,
+}
+
+struct Job {
+    record: Record,
+    done: Done,
+}
+
+enum Done {
+    Nobody,
+    Raft(IOFlushed<TypeConfig>),
+    Waiter(oneshot::Sender<io::Result<()>>),
+}
+
+impl LogStore {
+    /// Opens the log kept in `path` and starts its writer thread.
+    ///
+    /// # Errors
+    /// When the file is in use, damaged, or not ours.
+    pub fn open(path: &Path) -> Result<LogStore, DiskError> {
+        let (disk, kept) = Disk::open(path)?;
+        let (queue, jobs) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("log-writer".to_owned())
+            .spawn(move || write_batches(disk, &jobs))
+            .expect("the system can start one thread");
+        Ok(LogStore {
+            mirror: Arc::new(RwLock::new(Mirror::new(kept))),
+            queue,
+        })
+    }
+
+    /// Whether this node has ever been part of a cluster: it has an entry, or a
+    /// snapshot stood for some.
+    pub fn is_pristine(&self) -> bool {
+        let mirror = self.mirror.read();
+        mirror.entries.is_empty() && mirror.purged.is_none()
+    }
+
+    /// Bytes of the commands that the log retains.
+    pub fn bytes(&self) -> u64 {
+        self.mirror.read().bytes
+    }
+
+    /// Bytes of commands ever appended, including those found at start.
+    pub fn written(&self) -> u64 {
+        self.mirror.read().written
+    }
+
+    /// Index of the last entry, if there is one.
+    pub fn last_index(&self) -> Option<u64> {
+        let mirror = self.mirror.read();
+        mirror
+            .entries
+            .back()
+            .map(|entry| entry.log_id.index)
+            .or(mirror.purged.as_ref().map(|id| id.index))
+    }
+
+    fn enqueue(&self, record: Record, done: Done) -> io::Result<()> {
+        self.queue.send(Job { record, done }).map_err(|_| stopped())
+    }
+}
+
+impl Mirror {
+    fn new(kept: Kept) -> Mirror {
+        let first = kept
+            .entries
+            .first()
+            .map(|entry| entry.log_id.index)
+            .or(kept.purged.as_ref().map(|log_id| log_id.index + 1))
+            .unwrap_or(0);
+        let bytes = kept.entries.iter().map(weight).sum();
+        let written = bytes;
+        let entries = kept.entries.into();
+        Mirror {
+            entries,
+            first,
+            bytes,
+            written,
+            vote: kept.vote,
+            purged: kept.purged,
+            committed: kept.committed,
+        }
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let index = entry.log_id.index;
+        assert_eq!(
+            index,
+            self.first + self.entries.len() as u64,
+            "the log must not have a hole"
+        );
+        self.bytes += weight(&entry);
+        self.written += weight(&entry);
+        self.entries.push_back(entry);
+    }
+
+    fn truncate_from(&mut self, index: u64) {
+        while self
+            .entries
+            .back()
+            .is_some_and(|entry| entry.log_id.index >= index)
+        {
+            self.bytes -= self.entries.pop_back().as_ref().map_or(0, weight);
+        }
+    }
+
+    fn purge(&mut self, log_id: LogId) {
+        while self
+            .entries
+            .front()
+            .is_some_and(|entry| entry.log_id.index <= log_id.index)
+        {
+            self.bytes -= self.entries.pop_front().as_ref().map_or(0, weight);
+        }
+        self.first = log_id.index + 1;
+        self.purged = Some(log_id);
+    }
+
+    fn range(&self, start: u64, end: u64) -> impl Iterator<Item = &Entry> {
+        let last = self.first + self.entries.len() as u64;
+        let (start, end) = (start.clamp(self.first, last), end.clamp(self.first, last));
+        let start = (start - self.first) as usize;
+        self.entries.range(start..start.max((end - self.first) as usize))
+    }
+}
+
+/// What an entry weighs in memory and on disk, roughly.
+fn weight(entry: &Entry) -> u64 {
+    let carried = match &entry.payload {
+        EntryPayload::Normal(Command { operation }) => match operation {
+            Operation::Set { key, value } => key.len() + value.len(),
+            Operation::Cas { key, value, .. } => key.len() + value.len(),
+        },
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    };
+    carried as u64 + 64
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("the log writer has stopped after a failed write")
+}
+
+fn write_batches(mut disk: Disk, jobs: &mpsc::Receiver<Job>) {
+    // A commit mark alone is worth no transaction: it rides along with the next.
+    let mut committed: Option<Record> = None;
+    let (mut records, mut waiting) = (Vec::new(), Vec::new());
+    while let Ok(job) = jobs.recv() {
+        let mut next = Some(job);
+        while let Some(Job { record, done }) = next {
+            match record {
+                Record::Committed(_) => committed = Some(record),
+                record => records.push(record),
+            }
+            waiting.push(done);
+            next = if records.len() < BATCH_RECORDS {
+                jobs.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        let result = if records.is_empty() {
+            Ok(())
+        } else {
+            records.extend(committed.take());
+            disk.commit(&records)
+        };
+        records.clear();
+        let failed = result.is_err();
+        for done in waiting.drain(..) {
+            let result = match &result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            };
+            match done {
+                Done::Nobody => {}
+                Done::Raft(callback) => callback.io_completed(result),
+                Done::Waiter(waiter) => drop(waiter.send(result)),
+            }
+        }
+        if failed {
+            // Dropping `jobs` refuses all further writes.
+            return;
+        }
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB>(&mut self, range: RB) -> io::Result<Vec<Entry>>
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let start = match range.start_bound() {
+            Bound::Included(index) => *index,
+            Bound::Excluded(index) => index + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(index) => index + 1,
+            Bound::Excluded(index) => *index,
+            Bound::Unbounded => u64::MAX,
+        };
+        Ok(self.mirror.read().range(start, end).cloned().collect())
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let mirror = self.mirror.read();
+        let mut room = READ_BYTES as u64;
+        let mut entries = Vec::new();
+        for entry in mirror.range(start, end) {
+            let weight = weight(entry);
+            if !entries.is_empty() && weight > room {
+                break;
+            }
+            room = room.saturating_sub(weight);
+            entries.push(entry.clone());
+        }
+        Ok(entries)
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.mirror.read().vote.clone())
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = LogStore;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+        let mirror = self.mirror.read();
+        let last = mirror.entries.back().map(|entry| entry.log_id);
+        Ok(LogState {
+            last_purged_log_id: mirror.purged,
+            last_log_id: last.or_else(|| mirror.purged),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> LogStore {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        let (waiter, done) = oneshot::channel();
+        self.enqueue(Record::Vote(vote.clone()), Done::Waiter(waiter))?;
+        done.await.map_err(|_| stopped())??;
+        self.mirror.write().vote = Some(vote.clone());
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        self.mirror.write().committed.clone_from(&committed);
+        self.enqueue(Record::Committed(committed), Done::Nobody)
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        Ok(self.mirror.read().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        {
+            let mut mirror = self.mirror.write();
+            for entry in &entries {
+                mirror.push(entry.clone());
+            }
+        }
+        self.enqueue(Record::Append(entries), Done::Raft(callback))
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        let from = last.map_or(0, |log_id| log_id.index + 1);
+        self.mirror.write().truncate_from(from);
+        self.enqueue(Record::TruncateFrom(from), Done::Nobody)
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
+        self.mirror.write().purge(log_id);
+        self.enqueue(Record::Purge(log_id), Done::Nobody)
+    }
+}

@@ -1,0 +1,168 @@
+//! Applies committed entries to the state, in memory.
+//!
+//! The state is rebuilt at start from the newest snapshot and the log behind it, so
+//! applying touches no disk. Readers take the lock for one lookup; whoever waits
+//! for an index watches `applied`.
+
+use std::io;
+use std::sync::Arc;
+
+use futures_util::{Stream, TryStreamExt};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use super::snapshot::{SnapshotDir, SnapshotFile};
+use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::command::Outcome;
+use crate::state::State;
+
+/// The state machine; clones share one state.
+#[derive(Clone)]
+pub struct Machine {
+    inner: Arc<RwLock<Inner>>,
+    applied: watch::Sender<u64>,
+    snapshots: SnapshotDir,
+}
+
+#[derive(Default)]
+struct Inner {
+    state: State,
+    last: Option<LogId>,
+    membership: StoredMembership,
+}
+
+impl Machine {
+    /// A machine without any state, keeping its snapshots in `snapshots`.
+    pub fn new(snapshots: SnapshotDir) -> Machine {
+        Machine {
+            inner: Arc::default(),
+            applied: watch::Sender::new(0),
+            snapshots,
+        }
+    }
+
+    /// Looks at the state. Keep it short: applying waits meanwhile.
+    pub fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.inner.read().state)
+    }
+
+    /// Where snapshots are kept.
+    pub fn snapshots(&self) -> &SnapshotDir {
+        &self.snapshots
+    }
+
+    /// Waits until the entry at `index` is applied.
+    pub async fn wait_applied(&self, index: u64) {
+        if *self.applied.borrow() >= index {
+            return;
+        }
+        let mut applied = self.applied.subscribe();
+        // The sender lives as long as `self`, so this cannot fail.
+        let _ = applied.wait_for(|applied| *applied >= index).await;
+    }
+
+    fn frozen(&self) -> (SnapshotMeta, State) {
+        let inner = self.inner.read();
+        let meta = SnapshotMeta {
+            last_log_id: inner.last,
+            last_membership: inner.membership.clone(),
+        };
+        (meta, inner.state.clone())
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = Machine;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let inner = self.inner.read();
+        Ok((inner.last, inner.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let index = entry.log_id.index;
+            let outcome = {
+                let mut inner = self.inner.write();
+                inner.last = Some(entry.log_id);
+                match entry.payload {
+                    EntryPayload::Normal(command) => inner.state.apply(index, &command),
+                    EntryPayload::Blank => {
+                        inner.state.skip(index);
+                        Outcome::Nothing
+                    }
+                    EntryPayload::Membership(membership) => {
+                        inner.state.skip(index);
+                        inner.membership = StoredMembership::new(Some(entry.log_id), membership);
+                        Outcome::Nothing
+                    }
+                }
+            };
+            self.applied.send_replace(index);
+            if let Some(responder) = responder {
+                responder.send(outcome);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Machine {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
+        // Decoding a large state takes long enough to miss heartbeats.
+        let (found, state) = tokio::task::spawn_blocking({
+            let snapshot = snapshot.clone();
+            move || snapshot.read()
+        })
+        .await
+        .map_err(io::Error::other)??;
+        if found != *meta {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "{}: stands for {found}, but {meta} was announced",
+                    snapshot.path.display()
+                ),
+            ));
+        }
+        self.snapshots.adopt(&snapshot.path, state.applied())?;
+        let applied = state.applied();
+        *self.inner.write() = Inner {
+            state,
+            last: meta.last_log_id,
+            membership: meta.last_membership.clone(),
+        };
+        self.applied.send_replace(applied);
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        Ok(self
+            .snapshots
+            .newest()?
+            .map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Machine {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let (meta, state) = self.frozen();
+        let snapshots = self.snapshots.clone();
+        tokio::task::spawn_blocking(move || {
+            let snapshot = snapshots.save(&meta, &state)?;
+            Ok(Snapshot { meta, snapshot })
+        })
+        .await
+        .map_err(io::Error::other)?
+    }
+}

@@ -1,0 +1,250 @@
+//! Snapshots: the whole state in one checksummed file.
+//!
+//! A file is written aside, fsynced, renamed to `snapshot-INDEX.kv`, and its
+//! directory fsynced, so what bears that name is whole. Layout: the magic bytes,
+//! then blocks of `length u32 | crc32 u32 | postcard`, the first a [`Header`], the
+//! rest runs of entries, the last block empty. A file that lacks its last block, or
+//! whose entries do not add up to the header's digest, is refused.
+
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::SnapshotMeta;
+use crate::command::Versioned;
+use crate::env::fs;
+use crate::state::State;
+
+const MAGIC: &[u8; 8] = b"KVSNAP1\n";
+/// Bytes of entries after which a block is closed.
+const BLOCK_BYTES: u64 = 64 << 10;
+/// No block is longer: one entry of the longest key and value, with its encoding.
+const MAX_BLOCK_BYTES: u32 = 4 << 20;
+
+/// A complete snapshot file.
+#[derive(Debug, Clone)]
+pub struct SnapshotFile {
+    /// Where it is.
+    pub path: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    meta: SnapshotMeta,
+    applied: u64,
+    digest: u128,
+    keys: u64,
+}
+
+type Block = Vec<(Arc<str>, Versioned)>;
+
+/// The directory that holds the snapshots of this node.
+#[derive(Debug, Clone)]
+pub struct SnapshotDir {
+    path: PathBuf,
+}
+
+impl SnapshotDir {
+    /// Opens or creates the directory and removes what a crash left half-written.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn open(path: &Path) -> io::Result<SnapshotDir> {
+        fs::create_dir_all(path)?;
+        for file in fs::list(path)? {
+            if file.extension().is_some_and(|extension| extension == "tmp") {
+                fs::remove(&file)?;
+            }
+        }
+        Ok(SnapshotDir {
+            path: path.to_owned(),
+        })
+    }
+
+    /// A fresh name for a snapshot being received.
+    pub fn incoming(&self, sender: &str) -> PathBuf {
+        self.path.join(format!(
+            "incoming-{sender}-{:016x}.tmp",
+            crate::env::rng::random_u64()
+        ))
+    }
+
+    /// Writes the state as the newest snapshot and removes the older ones.
+    ///
+    /// # Errors
+    /// Whatever the file system says; the older snapshots are then still there.
+    pub fn save(&self, meta: &SnapshotMeta, state: &State) -> io::Result<SnapshotFile> {
+        let aside = self.path.join("building.tmp");
+        write(&aside, meta, state).inspect_err(|_| drop(fs::remove(&aside)))?;
+        self.adopt(&aside, state.applied())
+    }
+
+    /// Gives a complete file its name and removes the older ones.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn adopt(&self, file: &Path, applied: u64) -> io::Result<SnapshotFile> {
+        let path = self.path.join(format!("snapshot-{applied:020}.kv"));
+        if file != path {
+            fs::rename_durably(file, &path)?;
+        }
+        for other in self.files()? {
+            if other != path {
+                fs::remove(&other)?;
+            }
+        }
+        Ok(SnapshotFile { path })
+    }
+
+    /// The newest snapshot and what it stands for.
+    ///
+    /// # Errors
+    /// When its header cannot be read.
+    pub fn newest(&self) -> io::Result<Option<(SnapshotMeta, SnapshotFile)>> {
+        let Some(path) = self.files()?.pop() else {
+            return Ok(None);
+        };
+        let header = Reader::open(&path)?.header;
+        Ok(Some((header.meta, SnapshotFile { path })))
+    }
+
+    fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = fs::list(&self.path)?;
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "kv"));
+        Ok(files)
+    }
+}
+
+impl SnapshotFile {
+    /// Reads the state back and checks that it is what was written.
+    ///
+    /// # Errors
+    /// `InvalidData`, naming the file and the offset, when a checksum, the digest or
+    /// the end is wrong.
+    pub fn read(&self) -> io::Result<(SnapshotMeta, State)> {
+        let mut reader = Reader::open(&self.path)?;
+        let mut entries = Vec::with_capacity(usize::try_from(reader.header.keys.min(1 << 24)).unwrap_or(0));
+        while let Some(block) = reader.block::<Block>()? {
+            entries.extend(block);
+        }
+        let header = &reader.header;
+        let state = State::from_entries(header.applied, entries);
+        if state.digest() != header.digest || state.len() as u64 != header.keys {
+            return Err(reader.damaged("the entries do not add up to the digest in the header"));
+        }
+        Ok((reader.header.meta, state))
+    }
+}
+
+fn write(path: &Path, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(256 << 10, fs::create(path)?);
+    out.write_all(MAGIC)?;
+    let header = Header {
+        meta: meta.clone(),
+        applied: state.applied(),
+        digest: state.digest(),
+        keys: state.len() as u64,
+    };
+    write_block(&mut out, &header)?;
+    let (mut block, mut bytes) = (Block::new(), 0);
+    for (key, entry) in state.entries() {
+        bytes += (key.len() + entry.value.len()) as u64 + 16;
+        block.push((key.clone(), entry.clone()));
+        if bytes >= BLOCK_BYTES {
+            write_block(&mut out, &block)?;
+            (block, bytes) = (Block::new(), 0);
+        }
+    }
+    if !block.is_empty() {
+        write_block(&mut out, &block)?;
+    }
+    out.write_all(&[0; 8])?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()
+}
+
+fn write_block<T: Serialize>(out: &mut impl Write, value: &T) -> io::Result<()> {
+    let bytes = postcard::to_stdvec(value).map_err(io::Error::other)?;
+    out.write_all(&(bytes.len() as u32).to_le_bytes())?;
+    out.write_all(&crc32fast::hash(&bytes).to_le_bytes())?;
+    out.write_all(&bytes)
+}
+
+struct Reader {
+    path: PathBuf,
+    file: BufReader<fs::File>,
+    offset: u64,
+    header: Header,
+}
+
+impl Reader {
+    fn open(path: &Path) -> io::Result<Reader> {
+        let mut file = BufReader::with_capacity(256 << 10, fs::open(path)?);
+        let mut magic = [0; 8];
+        if file.read_exact(&mut magic).is_err() || magic != *MAGIC {
+            return Err(damaged(path, 0, "this is no snapshot of kvnode"));
+        }
+        let mut offset = 8;
+        let header = read_block(path, &mut file, &mut offset)?;
+        let header = header.ok_or_else(|| damaged(path, offset, "the header is missing"))?;
+        Ok(Reader {
+            path: path.to_owned(),
+            file,
+            offset,
+            header,
+        })
+    }
+
+    fn block<T: for<'de> Deserialize<'de>>(&mut self) -> io::Result<Option<T>> {
+        read_block(&self.path, &mut self.file, &mut self.offset)
+    }
+
+    fn damaged(&self, what: &str) -> io::Error {
+        damaged(&self.path, self.offset, what)
+    }
+}
+
+fn read_block<T: for<'de> Deserialize<'de>>(
+    path: &Path,
+    file: &mut impl Read,
+    offset: &mut u64,
+) -> io::Result<Option<T>> {
+    let mut head = [0; 8];
+    file.read_exact(&mut head)
+        .map_err(|_| damaged(path, *offset, "the file ends in the middle"))?;
+    let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
+    let sum = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
+    if length == 0 {
+        return if sum == 0 {
+            Ok(None)
+        } else {
+            Err(damaged(path, *offset, "the last block is wrong"))
+        };
+    }
+    if length > MAX_BLOCK_BYTES {
+        return Err(damaged(
+            path,
+            *offset,
+            "a block is longer than any that is written",
+        ));
+    }
+    let mut bytes = vec![0; length as usize];
+    file.read_exact(&mut bytes)
+        .map_err(|_| damaged(path, *offset, "the file ends in the middle"))?;
+    if crc32fast::hash(&bytes) != sum {
+        return Err(damaged(path, *offset, "a block does not match its checksum"));
+    }
+    let value =
+        postcard::from_bytes(&bytes).map_err(|_| damaged(path, *offset, "a block does not decode"))?;
+    *offset += 8 + u64::from(length);
+    Ok(Some(value))
+}
+
+fn damaged(path: &Path, offset: u64, what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("{} at byte {offset}: {what}", path.display()),
+    )
+}

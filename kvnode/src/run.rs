@@ -1,0 +1,126 @@
+//! Runs a node from start to end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use openraft::async_runtime::WatchReceiver;
+use tracing::{info, warn};
+
+use crate::bootstrap::bootstrap;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::env::{clock, net};
+use crate::node::Node;
+use crate::service::Service;
+use crate::{http, peer};
+
+/// How often the log is looked at for a snapshot that is due.
+const SNAPSHOT_CHECK: Duration = Duration::from_millis(100);
+
+/// Why a node ended.
+#[derive(Debug, thiserror::Error)]
+pub enum End {
+    /// Something it was given cannot be used: an address, a directory, a membership.
+    #[error("{0:#}")]
+    Input(anyhow::Error),
+    /// It broke: its disk failed, or consensus stopped.
+    #[error("{0:#}")]
+    Broken(anyhow::Error),
+}
+
+/// Opens the data directory, serves until told to stop, and says why it ended.
+/// `wrap` puts the service behind the seam; `ready` is called once it listens.
+///
+/// # Errors
+/// [`End`] when the node ended by anything but a signal.
+pub async fn run<S: Service>(
+    config: Config,
+    wrap: impl FnOnce(Arc<Node>) -> Arc<S>,
+    ready: impl FnOnce(&Node),
+) -> Result<(), End> {
+    let data = DataDir::open(&config).map_err(|error| End::Input(error.into()))?;
+    let (http_address, raft_address) = config.listen();
+    let http_listener = net::listen(&http_address)
+        .await
+        .map_err(|error| End::Input(error.into()))?;
+    let raft_listener = net::listen(&raft_address)
+        .await
+        .map_err(|error| End::Input(error.into()))?;
+    let node = Node::start(config, data).await.map_err(End::Input)?;
+    info!(node = %node.id(), http = http_address, raft = raft_address, version = crate::VERSION, "listening");
+    ready(&node);
+
+    let service = wrap(node.clone());
+    tokio::spawn(peer::server::serve(service.clone(), raft_listener));
+    tokio::spawn(http::server::serve(service, http_listener));
+    tokio::spawn(take_snapshots(node.clone()));
+    let bootstrapping = tokio::spawn(bootstrap(node.clone()));
+
+    tokio::select! {
+        signal = terminated() => {
+            info!(signal, "stopping");
+            let _ = node.raft().shutdown().await;
+            Ok(())
+        }
+        why = consensus_stopped(node.clone()) => Err(End::Broken(why)),
+        why = wiped(bootstrapping) => Err(End::Input(why)),
+    }
+}
+
+/// Ends only if the node must not take part in its cluster.
+async fn wiped(
+    bootstrapping: tokio::task::JoinHandle<Result<(), crate::bootstrap::BootstrapError>>,
+) -> anyhow::Error {
+    match bootstrapping.await {
+        Ok(Ok(())) => std::future::pending().await,
+        Ok(Err(error)) => error.into(),
+        Err(panic) => panic.into(),
+    }
+}
+
+/// Ends when openraft has stopped: after a failed write nothing may be believed.
+async fn consensus_stopped(node: Arc<Node>) -> anyhow::Error {
+    let mut metrics = node.raft().metrics();
+    loop {
+        if let Err(fatal) = &metrics.borrow_watched().running_state {
+            return anyhow!("this node stops: {fatal}");
+        }
+        if metrics.changed().await.is_err() {
+            return anyhow!("this node stops: consensus has ended");
+        }
+    }
+}
+
+/// Writes a snapshot whenever enough was written since the last.
+async fn take_snapshots(node: Arc<Node>) {
+    let config = node.config();
+    let (mut entries_seen, mut bytes_seen) = (node.machine().look(crate::state::State::applied), 0);
+    loop {
+        clock::sleep(SNAPSHOT_CHECK).await;
+        let (applied, live) = node.machine().look(|state| (state.applied(), state.bytes()));
+        let entries = applied.saturating_sub(entries_seen);
+        let bytes = node.log().written().saturating_sub(bytes_seen);
+        let by_entries = config.snapshot_every > 0 && entries >= config.snapshot_every;
+        if entries > 0 && (by_entries || bytes >= config.snapshot_bytes.max(live)) {
+            (entries_seen, bytes_seen) = (applied, node.log().written());
+            if let Err(error) = node.raft().trigger().snapshot().await {
+                warn!(%error, "cannot write a snapshot");
+            }
+        }
+    }
+}
+
+async fn terminated() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).context("cannot listen for signals");
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (listen(SignalKind::interrupt()), listen(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    }
+}

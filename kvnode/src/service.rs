@@ -1,0 +1,161 @@
+//! What a node does for clients, as a trait: the seam between the protocols and
+//! consensus.
+//!
+//! HTTP and the peers' server know only this trait. [`Node`] implements it; a build
+//! with planted bugs wraps it and misbehaves here, so that the code under test is
+//! the code that ships.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::command::{Applied, Command, Versioned};
+use crate::env::clock::{self, Instant};
+use crate::node::Node;
+use crate::peer::message::Refusal;
+
+/// Pause before asking again when no leader is known or it did not answer.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// What clients are served with.
+pub trait Service: Sized + Send + Sync + 'static {
+    /// The node underneath.
+    fn node(self: &Arc<Self>) -> &Arc<Node>;
+
+    /// Proposes a command here, if this node leads, and waits until it is applied.
+    ///
+    /// # Errors
+    /// [`Refusal::NotLeader`] means that nothing was proposed.
+    fn propose(&self, command: Command) -> impl Future<Output = Result<Applied, Refusal>> + Send;
+
+    /// If this node leads: an index such that a state that has applied it reflects
+    /// every write acknowledged before the call (ReadIndex, Ongaro 2014, §6.4).
+    ///
+    /// # Errors
+    /// When it does not lead, or no quorum confirms it.
+    fn confirm(&self) -> impl Future<Output = Result<u64, Refusal>> + Send;
+
+    /// Waits until the local state reflects every write acknowledged before the call,
+    /// whichever node leads.
+    ///
+    /// # Errors
+    /// When that cannot be had by the deadline.
+    fn barrier(self: &Arc<Self>, deadline: Instant) -> impl Future<Output = Result<(), ReadError>> + Send {
+        async move {
+            let index = Node::read_index(self, deadline).await?;
+            let applied = self.node().machine().wait_applied(index);
+            clock::until(deadline, applied)
+                .await
+                .map_err(|_| ReadError::Timeout)
+        }
+    }
+
+    /// Has a command applied, here or by forwarding it one hop to the leader.
+    ///
+    /// # Errors
+    /// [`WriteError`] says whether the command may have taken effect.
+    fn write(
+        self: &Arc<Self>,
+        command: Command,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Applied, WriteError>> + Send {
+        async move {
+            let node = self.node();
+            let mut leader = node.leader();
+            loop {
+                let refusal = match leader.take() {
+                    Some(leader) if leader == *node.id() => {
+                        clock::until(deadline, self.propose(command.clone()))
+                            .await
+                            .map_err(|_| WriteError::Timeout)?
+                    }
+                    Some(leader) => {
+                        match clock::until(deadline, node.forward(&leader, command.clone())).await {
+                            Ok(Ok(answer)) => answer,
+                            Ok(Err(Forward::NotSent(_))) => Err(Refusal::NotLeader(None)),
+                            Ok(Err(Forward::Broken(why))) => return Err(WriteError::Unknown(why)),
+                            Err(_) => return Err(WriteError::Timeout),
+                        }
+                    }
+                    None => Err(Refusal::NotLeader(None)),
+                };
+                match refusal {
+                    Ok(applied) => return Ok(applied),
+                    Err(Refusal::NotLeader(hint)) => {
+                        // Nothing was proposed, so asking again is no repetition.
+                        if clock::now() + RETRY >= deadline {
+                            return Err(WriteError::NoLeader);
+                        }
+                        clock::sleep(RETRY).await;
+                        leader = hint.or_else(|| node.leader());
+                    }
+                    Err(Refusal::NoQuorum) => {
+                        return Err(WriteError::Unknown("no quorum answered".to_owned()));
+                    }
+                    Err(Refusal::Unknown(why)) => return Err(WriteError::Unknown(why)),
+                }
+            }
+        }
+    }
+
+    /// A key as every write acknowledged before the call left it.
+    ///
+    /// # Errors
+    /// When that cannot be known by the deadline.
+    fn read(
+        self: &Arc<Self>,
+        key: &str,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Read, ReadError>> + Send {
+        async move {
+            self.barrier(deadline).await?;
+            Ok(self.node().machine().look(|state| Read {
+                index: state.applied(),
+                entry: state.get(key).cloned(),
+            }))
+        }
+    }
+}
+
+/// A key as it was at a log index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// The index.
+    pub index: u64,
+    /// The key's value and version, if it existed.
+    pub entry: Option<Versioned>,
+}
+
+/// Why a forwarded command has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forward {
+    /// Nothing left this node.
+    NotSent(String),
+    /// It may have been proposed.
+    Broken(String),
+}
+
+/// Why a command has no outcome.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// No leader took it by the deadline. Nothing was proposed.
+    #[error("no leader took the command before the deadline")]
+    NoLeader,
+    /// It was proposed and the deadline came first. It may yet take effect.
+    #[error("the deadline passed before the command was known to be committed")]
+    Timeout,
+    /// It may or may not take effect.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// Why a read has no answer. A read changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No leader was known by the deadline.
+    #[error("no leader is known")]
+    NoLeader,
+    /// No quorum confirmed the leader by the deadline.
+    #[error("the deadline passed before a quorum confirmed that the answer is current")]
+    Timeout,
+}
