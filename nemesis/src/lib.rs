@@ -34,12 +34,14 @@
 
 pub mod backend;
 pub mod cluster_file;
+pub mod doctor;
 pub mod duration;
 pub mod effect;
 pub mod fault;
 pub mod grudge;
 pub mod journal;
 pub mod keeper;
+pub mod lab;
 pub mod link;
 pub mod node;
 pub mod probe;

@@ -1,0 +1,213 @@
+//! The host's side: starts scenarios and looks at what they leave behind.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::node::ask;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Every process of a scenario carries this variable, so that what is left of
+/// it is found whoever its parent is by then.
+const MARK: &str = "NEMESIS_TEST_MARK";
+
+type Test = (&'static str, fn(&Scene));
+
+const TESTS: [Test; 8] = [
+    ("five nodes are cut, killed, paused, restarted", |scene| {
+        scene.exits("cut-kill-pause-restart-forward", 0);
+    }),
+    ("a crash is told once and not healed away", |scene| {
+        scene.exits("crash", 0);
+    }),
+    ("the exit code comes through", |scene| {
+        scene.exits("exit-9", 9);
+    }),
+    ("a panic leaves nothing", |scene| {
+        scene.exits("panic", 101);
+    }),
+    ("nodes are reached from the host", reached_from_the_host),
+    ("ctrl-c ends all", |scene| {
+        ended_by(scene, Signal::SIGINT);
+    }),
+    ("SIGKILL of the outer process ends all", |scene| {
+        ended_by(scene, Signal::SIGKILL);
+    }),
+    ("SIGKILL of any process of it ends all", killed_within),
+];
+
+pub(crate) fn run_all(filter: Option<&str>) -> ExitCode {
+    let mut failed = 0;
+    for (name, test) in TESTS {
+        if filter.is_some_and(|filter| !name.contains(filter)) {
+            continue;
+        }
+        let scene = Scene::new(name);
+        let outcome = std::panic::catch_unwind(|| test(&scene));
+        let left = scene.processes();
+        let verdict = match (&outcome, left.is_empty()) {
+            (Ok(()), true) => "ok",
+            (Err(panic), _) if panic.is::<Skipped>() => "SKIPPED: no lab on this machine",
+            (Ok(()), false) => "FAILED: processes were left",
+            (Err(_), _) => "FAILED",
+        };
+        failed += usize::from(verdict.starts_with("FAILED"));
+        println!("test {name} ... {verdict}");
+        for pid in left {
+            println!(
+                "  left: {pid:?} {}",
+                std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+            );
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    }
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// Thrown through a test that cannot be run here.
+struct Skipped;
+
+/// A folder and a mark for the processes of one test.
+struct Scene {
+    folder: tempfile::TempDir,
+    mark: String,
+}
+
+impl Scene {
+    fn new(name: &str) -> Scene {
+        let mark = format!("{MARK}={}-{}", std::process::id(), name.replace(' ', "-"));
+        Scene {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            mark,
+        }
+    }
+
+    fn start(&self, scenario: &str) -> Child {
+        let (key, value) = self.mark.split_once('=').expect("a variable");
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command
+            .args(["scenario", scenario])
+            .arg(self.folder.path())
+            .env(key, value);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts")
+    }
+
+    fn exits(&self, scenario: &str, code: i32) {
+        let mut child = self.start(scenario);
+        let status = wait(&mut child);
+        let mut said = String::new();
+        child
+            .stdout
+            .take()
+            .expect("piped")
+            .read_to_string(&mut said)
+            .expect("text");
+        if status.code() == Some(77) {
+            std::panic::resume_unwind(Box::new(Skipped));
+        }
+        assert_eq!(status.code(), Some(code), "{scenario}: {said}");
+    }
+
+    /// Starts a lab that holds, and returns where its nodes are reached.
+    fn hold(&self) -> (Child, Vec<SocketAddr>) {
+        let mut child = self.start("hold");
+        let mut reader = BufReader::new(child.stdout.take().expect("piped"));
+        let mut addresses = Vec::new();
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).expect("text") == 0 {
+                let status = wait(&mut child);
+                if status.code() == Some(77) {
+                    std::panic::resume_unwind(Box::new(Skipped));
+                }
+                panic!("the lab ended too early: {status}");
+            }
+            match line.trim() {
+                "ready" => return (child, addresses),
+                address => addresses.push(address.parse().expect("an address")),
+            }
+        }
+    }
+
+    /// The processes that carry the mark, as the host sees them.
+    fn processes(&self) -> Vec<Pid> {
+        let all = std::fs::read_dir("/proc").expect("a /proc").flatten();
+        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        pids.filter(|pid| carries(*pid, &self.mark))
+            .map(Pid::from_raw)
+            .collect()
+    }
+
+    fn wait_until_gone(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.processes().is_empty() {
+            assert!(Instant::now() < deadline, "still there: {:?}", self.processes());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+fn carries(pid: i32, mark: &str) -> bool {
+    let environment = std::fs::read(Path::new("/proc").join(pid.to_string()).join("environ"));
+    environment.is_ok_and(|text| {
+        text.split(|byte| *byte == 0)
+            .any(|entry| entry == mark.as_bytes())
+    })
+}
+
+fn wait(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().expect("a child of ours") {
+            return status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("it did not end within {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn reached_from_the_host(scene: &Scene) {
+    let (mut child, addresses) = scene.hold();
+    assert_eq!(addresses.len(), 5);
+    for (place, address) in addresses.iter().enumerate() {
+        assert!(address.ip().is_loopback());
+        let answer = ask(*address, "id", PATIENCE).expect("reached");
+        assert_eq!(answer, format!("n{}", place + 1));
+    }
+    let pid = Pid::from_raw(child.id() as i32);
+    kill(pid, Signal::SIGTERM).expect("our child");
+    assert_eq!(wait(&mut child).code(), Some(128 + 15));
+    assert!(ask(addresses[0], "id", PATIENCE).is_err(), "the port is closed");
+}
+
+fn ended_by(scene: &Scene, signal: Signal) {
+    let (mut child, _) = scene.hold();
+    assert!(scene.processes().len() >= 8, "outer, init, runner and five nodes");
+    kill(Pid::from_raw(child.id() as i32), signal).expect("our child");
+    wait(&mut child);
+    scene.wait_until_gone();
+}
+
+/// SIGKILL of each process but the nodes in turn: they are the first three.
+fn killed_within(scene: &Scene) {
+    for victim in 0..3 {
+        let (mut child, _) = scene.hold();
+        let mut pids = scene.processes();
+        pids.sort_unstable();
+        kill(pids[victim], Signal::SIGKILL).expect("it lives");
+        wait(&mut child);
+        scene.wait_until_gone();
+    }
+}
