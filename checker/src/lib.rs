@@ -1,10 +1,20 @@
 //! Decides from a recorded history whether a store was linearizable, and proves it.
 
+mod check;
+mod engine;
+mod explain;
 pub mod history;
+pub mod model;
 mod options;
+mod oracle;
+mod read;
+mod replay;
+mod subhistory;
 mod verdict;
 
+pub use check::{CheckError, check};
 pub use options::{CasFail, CheckOptions, Explain, ModelName, Violations};
+pub use read::{ReadOptions, Tuples};
 pub use verdict::{
     Analysis, Anomaly, CoreOperation, Counterexample, CycleEdge, Limit, Linearization, Prefix, Stand,
     Validity, Verdict, Witness,

@@ -1,5 +1,6 @@
 //! What the checker found, with what proves it.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -64,6 +65,9 @@ pub struct Counterexample {
     pub dropped: usize,
     /// Whether it was shown that nothing more can be weakened or left out; not so if time ran out first.
     pub minimal: bool,
+    /// The latest things that the nemesis had done by then, for people.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
     /// Where there is one: a cycle of operations, each of which must come before the next.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cycle: Vec<CycleEdge>,
@@ -211,6 +215,39 @@ pub struct Analysis {
     /// How long it took.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub elapsed: Duration,
+}
+
+/// What ran out, where, and how to go on.
+impl fmt::Display for Limit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, how, stand) = match self {
+            Limit::Time { allowed, stand } => (
+                format!("no answer within {} s", allowed.as_secs_f64()),
+                "a larger --time-limit goes on",
+                stand,
+            ),
+            Limit::Memory { allowed, stand } => (
+                format!("no answer within {allowed} bytes"),
+                "a larger --memory-limit goes on",
+                stand,
+            ),
+            Limit::ModelPanicked { message, stand } => (
+                format!("the model failed: {message}"),
+                "the model must be mended",
+                stand,
+            ),
+            Limit::Stopped => return out.write_str("stopped before there was an answer"),
+        };
+        write!(out, "{what}")?;
+        if let Some(key) = &stand.key {
+            write!(out, ", key {key}")?;
+        }
+        write!(
+            out,
+            ": {} of {} operations explained; {how}",
+            stand.explained, stand.of
+        )
+    }
 }
 
 impl Verdict {

@@ -106,9 +106,7 @@ impl Builder {
                     intended: event.intended,
                 };
                 let index = self.push(raw)?;
-                if !event.other.is_empty() {
-                    self.history.other.insert(index, event.other);
-                }
+                self.keep_other(index, event.other);
                 Ok(())
             }
         }
@@ -131,6 +129,13 @@ impl Builder {
             EventKind::Info => self.complete(event, index, Outcome::Info)?,
         }
         Ok(index)
+    }
+
+    /// Keeps the fields of an event that no verdict needs.
+    pub(crate) fn keep_other(&mut self, index: u64, other: serde_json::Map<String, serde_json::Value>) {
+        if !other.is_empty() {
+            self.history.other.insert(index, other);
+        }
     }
 
     /// Operations that are still open have an unknown outcome.

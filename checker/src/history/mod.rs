@@ -131,6 +131,16 @@ impl History {
         &self.nemesis
     }
 
+    /// Whether some operation is of this function.
+    pub(crate) fn knows(&self, f: &str) -> bool {
+        self.functions.iter().any(|known| *known == *f)
+    }
+
+    /// The word of a value, if that can be known without the pool: nil and small numbers.
+    pub(crate) fn pool_word(&self, value: &Value) -> Option<Word> {
+        self.pool.find(value)
+    }
+
     /// The place of an operation's invocation, for error messages.
     pub(crate) fn place(&self, operation: Operation<'_>) -> Place {
         Place {

@@ -91,6 +91,20 @@ impl Pool {
         }
     }
 
+    /// The word of a value, if it is in the pool and every equal value has the same word.
+    pub(crate) fn find(&self, value: &Value) -> Option<Word> {
+        match value {
+            Value::Int(number) if Word::small(*number).is_some() => Word::small(*number),
+            Value::List(elements) if elements.len() == 2 => None,
+            other => {
+                let found = self
+                    .places
+                    .find(hash(other), |&place| self.values[place as usize] == *other);
+                found.map(|&place| Word(u64::from(place) << 2))
+            }
+        }
+    }
+
     /// The word of a list of two.
     pub(crate) fn add_pair(&mut self, first: Word, second: Word) -> Word {
         self.pairs.push((first, second));

@@ -1,0 +1,295 @@
+//! Judges a whole history: picks the model, splits by key, searches, and proves what it found.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use thiserror::Error;
+
+use crate::engine::{self, Answer, Budget, Exhausted, Meter, Moment};
+use crate::explain;
+use crate::history::{Flaw, Form, History, HistoryError, OpId, Outcome, Value, Word};
+use crate::model::{Domain, RegisterRules, Registers};
+use crate::options::{CasFail, CheckOptions, ModelName, Violations};
+use crate::replay::replay;
+use crate::subhistory::{Moments, Subhistories};
+use crate::verdict::{Analysis, Limit, Linearization, Stand, Verdict, Witness};
+
+/// Why a history could not be judged.
+#[derive(Debug, Error)]
+pub enum CheckError {
+    /// The model does not know an operation of the history.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The history or the caller names a model that does not exist.
+    #[error("{0}")]
+    UnknownModel(String),
+    /// No model was named, and the functions of the history belong to none.
+    #[error(
+        "no model was named and the functions of the history ({functions}) suggest none: name one with --model"
+    )]
+    NoModel {
+        /// The functions of the history.
+        functions: String,
+    },
+    /// The threads that were asked for cannot be had.
+    #[error("cannot start {0} threads")]
+    Threads(usize),
+}
+
+/// Decides whether a history is linearizable.
+///
+/// # Errors
+/// [`CheckError`] if the history names no known model or has operations that the model does not know; what
+/// runs out is no error but [`Verdict::Unknown`].
+pub fn check(history: &History, options: &CheckOptions) -> Result<Analysis, CheckError> {
+    let budget = Budget::new(options.time_limit, options.memory_limit);
+    let model = choose_model(history, options)?;
+    let init = choose_init(history, options);
+    let cas_fail = options.cas_fail.unwrap_or(match history.form() {
+        Form::JepsenLog => CasFail::Mismatch,
+        Form::Ordeal | Form::Edn | Form::KeyValueLog => CasFail::Noop,
+    });
+    let rules = RegisterRules {
+        init: init.value.clone(),
+        cas_fail,
+    };
+    let domain = Registers {
+        name: model.as_str(),
+        rules,
+    };
+    domain
+        .validate(history)
+        .map_err(|(op, flaw)| malformed(history, op, flaw))?;
+    let subhistories = Subhistories::by_key(history);
+    let judged = match options.threads {
+        None => judge(history, &domain, &subhistories, options, &budget),
+        Some(threads) => {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let pool = pool.map_err(|_| CheckError::Threads(threads))?;
+            pool.install(|| judge(history, &domain, &subhistories, options, &budget))
+        }
+    };
+    Ok(Analysis {
+        verdict: judged.verdict,
+        model: model.as_str().to_owned(),
+        init: init.value,
+        init_guessed: init.guessed,
+        operations: history.len(),
+        subhistories: subhistories.len(),
+        illegal_keys: judged.illegal_keys,
+        elapsed: budget.elapsed(),
+    })
+}
+
+struct Init {
+    value: Value,
+    guessed: bool,
+}
+
+/// The caller's, the header's, or what the form implies.
+fn choose_init(history: &History, options: &CheckOptions) -> Init {
+    let said = options.init.clone().or_else(|| history.header().init.clone());
+    if let Some(value) = said {
+        return Init {
+            value,
+            guessed: false,
+        };
+    }
+    match history.form() {
+        Form::Ordeal | Form::JepsenLog => Init {
+            value: Value::Nil,
+            guessed: false,
+        },
+        Form::KeyValueLog => Init {
+            value: Value::from(""),
+            guessed: false,
+        },
+        Form::Edn if history.header().model.is_some() => Init {
+            value: Value::Nil,
+            guessed: false,
+        },
+        Form::Edn => {
+            let reads = history.operations().filter(|operation| {
+                operation.outcome() == Outcome::Ok && matches!(operation.f(), "read" | "get" | "r")
+            });
+            let first = reads.min_by_key(|operation| operation.completed_index());
+            let nil = first.is_some_and(|first| first.output().is_nil());
+            Init {
+                value: if nil { Value::Nil } else { Value::Int(0) },
+                guessed: true,
+            }
+        }
+    }
+}
+
+fn choose_model(history: &History, options: &CheckOptions) -> Result<ModelName, CheckError> {
+    if let Some(model) = options.model {
+        return Ok(model);
+    }
+    if let Some(name) = &history.header().model {
+        return name.parse().map_err(|problem| {
+            CheckError::UnknownModel(match history.file() {
+                Some(file) => format!("{file}:1: {problem}"),
+                None => problem,
+            })
+        });
+    }
+    let keyed = history.records.iter().any(|record| record.key != Word::ABSENT);
+    let known = history.functions.iter().all(|f| {
+        matches!(
+            &**f,
+            "get" | "read" | "set" | "write" | "put" | "cas" | "compare-and-set" | "append" | "delete"
+        )
+    });
+    match (known, keyed) {
+        (true, true) => Ok(ModelName::Kv),
+        (true, false) => Ok(ModelName::CasRegister),
+        (false, _) => {
+            let functions: Vec<&str> = history.functions.iter().map(|f| &**f).collect();
+            Err(CheckError::NoModel {
+                functions: functions.join(", "),
+            })
+        }
+    }
+}
+
+struct Judged {
+    verdict: Verdict,
+    illegal_keys: Vec<Value>,
+}
+
+/// What became of one subhistory.
+enum Finding {
+    Legal(Vec<OpId>),
+    /// The completion of this operation cannot be explained.
+    Illegal(OpId),
+    Exhausted(Exhausted, usize),
+}
+
+/// Histories with fewer moments are not worth a second thread.
+const WORTH_THREADS: usize = 4096;
+
+fn judge<D: Domain>(
+    history: &History,
+    domain: &D,
+    subhistories: &Subhistories,
+    options: &CheckOptions,
+    budget: &Budget,
+) -> Judged {
+    let order = subhistories.largest_first();
+    // The first violation by this order is reported, whichever thread finds one first.
+    let first_illegal = AtomicUsize::new(usize::MAX);
+    let one = |(place, &at): (usize, &usize)| {
+        if options.violations == Violations::First && first_illegal.load(Ordering::Relaxed) < place {
+            return (at, Finding::Exhausted(Exhausted::Stopped, 0));
+        }
+        let moments = subhistories.moments(history, at);
+        let finding = search_one(history, domain, &moments, &mut budget.meter());
+        if matches!(finding, Finding::Illegal(_)) {
+            first_illegal.fetch_min(place, Ordering::Relaxed);
+        }
+        (at, finding)
+    };
+    let findings: Vec<(usize, Finding)> = if history.len() < WORTH_THREADS || order.len() < 2 {
+        order.iter().enumerate().map(one).collect()
+    } else {
+        order.par_iter().enumerate().map(one).collect()
+    };
+    let key_of = |at| subhistories.key(at).present().map(|key| history.pool.value(key));
+    let illegal = |(_, finding): &&(usize, Finding)| matches!(finding, Finding::Illegal(_));
+    let illegal_keys = if options.violations == Violations::All {
+        findings
+            .iter()
+            .filter(illegal)
+            .filter_map(|&(at, _)| key_of(at))
+            .collect()
+    } else {
+        Vec::new()
+    };
+    if let Some(&(at, Finding::Illegal(stuck))) =
+        findings.iter().find(|(_, f)| matches!(f, Finding::Illegal(_)))
+    {
+        let moments = subhistories.moments(history, at);
+        let explained = explain::explain(history, domain, &moments, stuck, options.explain, budget);
+        return Judged {
+            verdict: Verdict::Illegal(Box::new(explained)),
+            illegal_keys,
+        };
+    }
+    let mut verdict = Verdict::Linearizable(Witness::default());
+    for (at, finding) in findings {
+        let key = key_of(at);
+        verdict = verdict.merge(match finding {
+            Finding::Legal(order) => Verdict::Linearizable(Witness {
+                orders: vec![Linearization { key, order }],
+            }),
+            Finding::Exhausted(limit, explained) => {
+                let of = subhistories.moments(history, at).operations();
+                Verdict::Unknown(limit_of(limit, options, Stand { key, explained, of }))
+            }
+            Finding::Illegal(_) => unreachable!("returned above"),
+        });
+    }
+    Judged {
+        verdict,
+        illegal_keys,
+    }
+}
+
+fn search_one<D: Domain>(
+    history: &History,
+    domain: &D,
+    moments: &Moments<'_>,
+    meter: &mut Meter<'_>,
+) -> Finding {
+    let mut problem = domain.compile(history, moments);
+    match engine::search(&mut problem, meter) {
+        Answer::Legal(steps) => {
+            let order = engine::order(&mut problem, &steps);
+            let replayed = replay(domain, moments, &order);
+            assert_eq!(replayed, Ok(()), "the engine's own order must replay");
+            Finding::Legal(order)
+        }
+        Answer::Illegal { furthest } => match problem.moments[furthest].moment() {
+            Moment::Completed(call) => Finding::Illegal(problem.call(call).op),
+            Moment::Invoked(_) => unreachable!("only a completion can fail to be explained"),
+        },
+        Answer::Exhausted { limit, furthest } => Finding::Exhausted(limit, furthest / 2),
+    }
+}
+
+/// Whether some moments are illegal; `None` if the budget ran out.
+pub(crate) fn is_illegal<D: Domain>(
+    history: &History,
+    domain: &D,
+    moments: &Moments<'_>,
+    meter: &mut Meter<'_>,
+) -> Option<bool> {
+    let mut problem = domain.compile(history, moments);
+    match engine::search(&mut problem, meter) {
+        Answer::Legal(_) => Some(false),
+        Answer::Illegal { .. } => Some(true),
+        Answer::Exhausted { .. } => None,
+    }
+}
+
+fn limit_of(limit: Exhausted, options: &CheckOptions, stand: Stand) -> Limit {
+    match limit {
+        Exhausted::Time => Limit::Time {
+            allowed: options.time_limit.unwrap_or_default(),
+            stand,
+        },
+        Exhausted::Memory => Limit::Memory {
+            allowed: options.memory_limit.unwrap_or_default(),
+            stand,
+        },
+        Exhausted::Stopped => Limit::Stopped,
+    }
+}
+
+fn malformed(history: &History, op: OpId, flaw: Flaw) -> HistoryError {
+    HistoryError::Malformed {
+        place: history.place(history.operation(op)),
+        flaw,
+    }
+}

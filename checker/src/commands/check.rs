@@ -1,0 +1,158 @@
+//! `checker check`: judges histories.
+
+use std::io::{self, Write};
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use checker::history::{History, Value};
+use checker::{Analysis, CasFail, CheckOptions, ModelName, ReadOptions, Tuples, Verdict, Violations, check};
+use clap::Args;
+
+use super::{BAD_INPUT, INTERNAL, complain, limits};
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The model to judge by; otherwise the one that the history names or suggests.
+    #[arg(long, value_name = "MODEL")]
+    model: Option<ModelName>,
+    /// What a failed cas of an imported history says: that it found another value, or nothing. The default is
+    /// mismatch for jepsen.log and noop for EDN.
+    #[arg(long, value_name = "mismatch|noop", value_parser = cas_fail)]
+    cas_fail: Option<CasFail>,
+    /// The value of every key before the run, as JSON; what is no JSON is text.
+    #[arg(long, value_name = "VALUE", value_parser = value, allow_hyphen_values = true)]
+    init: Option<Value>,
+    /// Give up after so many seconds.
+    #[arg(long, value_name = "SECONDS", value_parser = limits::seconds)]
+    time_limit: Option<Duration>,
+    /// Give up when the search holds so many bytes (512M, 2G).
+    #[arg(long, value_name = "BYTES", value_parser = limits::bytes)]
+    memory_limit: Option<u64>,
+    /// How many threads to use.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// In EDN histories, values are pairs of a key and a value, as jepsen.independent writes them.
+    #[arg(long)]
+    independent: bool,
+    /// Judge every key instead of stopping at the first violation.
+    #[arg(long)]
+    all: bool,
+    /// Print each analysis with its proof as one line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Print only the verdicts, no explanations.
+    #[arg(long, short)]
+    quiet: bool,
+    /// The histories: JSON Lines, EDN, key-value logs or jepsen.log, told apart by their content.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+fn cas_fail(word: &str) -> Result<CasFail, String> {
+    match word {
+        "mismatch" => Ok(CasFail::Mismatch),
+        "noop" => Ok(CasFail::Noop),
+        _ => Err("either mismatch or noop".to_owned()),
+    }
+}
+
+fn value(text: &str) -> Result<Value, String> {
+    if text == "nil" {
+        return Ok(Value::Nil);
+    }
+    Ok(serde_json::from_str::<serde_json::Value>(text).map_or_else(|_| Value::from(text), Value::from))
+}
+
+impl Check {
+    pub(crate) fn run(&self) -> u8 {
+        let options = CheckOptions {
+            model: self.model,
+            init: self.init.clone(),
+            cas_fail: self.cas_fail,
+            time_limit: self.time_limit,
+            memory_limit: self.memory_limit,
+            threads: self.threads.map(usize::from),
+            violations: if self.all {
+                Violations::All
+            } else {
+                Violations::First
+            },
+            ..CheckOptions::default()
+        };
+        self.files
+            .iter()
+            .map(|file| self.one(file, &options))
+            .max_by_key(|&code| badness(code))
+            .unwrap_or(0)
+    }
+
+    fn one(&self, file: &Path, options: &CheckOptions) -> u8 {
+        let judged = panic::catch_unwind(|| self.judge(file, options));
+        match judged {
+            Ok(Ok(analysis)) => self.tell(file, &analysis).unwrap_or(INTERNAL),
+            Ok(Err(problem)) => {
+                complain(problem);
+                BAD_INPUT
+            }
+            Err(_) => {
+                complain(format_args!(
+                    "{}: the checker itself failed (above); please report it",
+                    file.display()
+                ));
+                INTERNAL
+            }
+        }
+    }
+
+    fn judge(&self, file: &Path, options: &CheckOptions) -> Result<Analysis, String> {
+        let tuples = if self.independent {
+            Tuples::Independent
+        } else {
+            Tuples::Values
+        };
+        let history = History::open(file, &ReadOptions { tuples }).map_err(|error| error.to_string())?;
+        check(&history, options).map_err(|error| error.to_string())
+    }
+
+    fn tell(&self, file: &Path, analysis: &Analysis) -> io::Result<u8> {
+        let mut out = io::stdout().lock();
+        if self.json {
+            serde_json::to_writer(&mut out, analysis)?;
+            writeln!(out)?;
+        } else {
+            let word = match &analysis.verdict {
+                Verdict::Linearizable(_) => "legal",
+                Verdict::Illegal(_) => "illegal",
+                Verdict::Unknown(_) => "unknown",
+            };
+            writeln!(out, "{word}\t{}", file.display())?;
+        }
+        out.flush()?;
+        if !self.quiet {
+            if analysis.init_guessed {
+                eprintln!(
+                    "{}: taken to begin with {}; --init says otherwise",
+                    file.display(),
+                    analysis.init
+                );
+            }
+            match &analysis.verdict {
+                Verdict::Linearizable(_) => {}
+                Verdict::Illegal(found) => eprintln!("{}: {}", file.display(), found.sentence),
+                Verdict::Unknown(limit) => eprintln!("{}: {limit}", file.display()),
+            }
+        }
+        Ok(analysis.verdict.exit_code())
+    }
+}
+
+/// Failures are worse than verdicts; of verdicts illegal is worse than unknown, and unknown than legal.
+fn badness(code: u8) -> u8 {
+    match code {
+        0 => 0,
+        2 => 1,
+        1 => 2,
+        other => other,
+    }
+}

@@ -1,0 +1,30 @@
+//! What the command line offers, one file per command.
+
+mod check;
+mod limits;
+
+use clap::Subcommand;
+
+/// Exit code for arguments or input that cannot be used.
+pub(crate) const BAD_INPUT: u8 = 254;
+/// Exit code for a failure of the checker itself.
+pub(crate) const INTERNAL: u8 = 255;
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Judge histories: one line a file, `legal`, `illegal` or `unknown`, a tab, and the path.
+    Check(check::Check),
+}
+
+/// Runs a command and says how to exit.
+pub(crate) fn run(command: Command) -> u8 {
+    match command {
+        Command::Check(check) => check.run(),
+    }
+}
+
+/// One line on stderr.
+pub(crate) fn complain(problem: impl std::fmt::Display) {
+    eprintln!("checker: {problem}");
+}

@@ -1,0 +1,105 @@
+//! Time and memory, counted down.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exhausted {
+    Time,
+    Memory,
+    /// Somebody else has the answer.
+    Stopped,
+}
+
+/// What all searches of one check share.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    began: Instant,
+    time: Option<Duration>,
+    memory: u64,
+    held: AtomicU64,
+    stopped: AtomicBool,
+}
+
+impl Budget {
+    pub(crate) fn new(time: Option<Duration>, memory: Option<u64>) -> Budget {
+        Budget {
+            began: Instant::now(),
+            time,
+            memory: memory.unwrap_or(u64::MAX),
+            held: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Tells every search to end.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// A meter for one search.
+    pub(crate) fn meter(&self) -> Meter<'_> {
+        Meter {
+            budget: self,
+            own: 0,
+            looks: u64::MAX,
+        }
+    }
+}
+
+/// What one search holds; gives it back when it ends.
+#[derive(Debug)]
+pub(crate) struct Meter<'a> {
+    budget: &'a Budget,
+    own: u64,
+    /// How often the search may still ask.
+    looks: u64,
+}
+
+impl Meter<'_> {
+    /// A meter that also gives up after so many moves.
+    pub(crate) fn patient(mut self, moves: u64) -> Self {
+        self.looks = moves / MOVES_PER_LOOK;
+        self
+    }
+
+    /// Whether the search may go on, holding so many bytes.
+    pub(crate) fn allow(&mut self, bytes: u64) -> Result<(), Exhausted> {
+        if self.looks == 0 {
+            return Err(Exhausted::Time);
+        }
+        self.looks -= 1;
+        let held = &self.budget.held;
+        let before = held.fetch_add(bytes.wrapping_sub(self.own), Ordering::Relaxed);
+        let all = before.wrapping_add(bytes.wrapping_sub(self.own));
+        self.own = bytes;
+        if self.budget.is_stopped() {
+            return Err(Exhausted::Stopped);
+        }
+        if all > self.budget.memory {
+            return Err(Exhausted::Memory);
+        }
+        match self.budget.time {
+            Some(time) if self.budget.began.elapsed() > time => Err(Exhausted::Time),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        self.budget.held.fetch_sub(self.own, Ordering::Relaxed);
+    }
+}
+
+/// How many moves a search makes between two questions.
+pub(crate) const MOVES_PER_LOOK: u64 = 2048;

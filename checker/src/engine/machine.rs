@@ -1,0 +1,46 @@
+//! A model compiled for one subhistory: states and operations are small numbers.
+
+use std::fmt::Debug;
+
+/// A state of the model, numbered within one subhistory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct StateId(pub(crate) u32);
+
+/// Operations that do the same: the same function, argument and result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ClassId(pub(crate) u32);
+
+/// What the engines may assume about the operations of a class. Wrong assumptions give wrong verdicts; when in
+/// doubt, [`Shape::General`] assumes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Shape {
+    /// Changes no state whatever, in whatever state it is possible.
+    Observation,
+    /// Possible in every state, and leads to this one from all.
+    Overwrite(StateId),
+    /// Possible only in the first state, and leads from it to the second, another one.
+    Exchange(StateId, StateId),
+    /// Anything.
+    General,
+}
+
+/// A compiled model. Takes `&mut self` where states are numbered as they are met.
+pub(crate) trait Machine: Debug {
+    fn init(&self) -> StateId;
+
+    /// The state after an operation of the class, or none if it is not possible.
+    fn step(&mut self, state: StateId, class: ClassId) -> Option<StateId>;
+
+    fn shape(&self, class: ClassId) -> Shape;
+
+    /// Whether a configuration that is in this state with everything before this event explained can certainly
+    /// not explain the rest. `false` is always right, and slower.
+    fn hopeless(&self, _state: StateId, _event: usize) -> bool {
+        false
+    }
+
+    /// Whether an observation that is open will never be possible again once this state was reached.
+    fn missed(&self, _state: StateId, _observation: ClassId) -> bool {
+        false
+    }
+}

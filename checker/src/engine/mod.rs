@@ -1,0 +1,17 @@
+//! Engines that decide one subhistory, whatever the model.
+
+mod budget;
+mod machine;
+mod mask;
+mod memo;
+mod order;
+mod problem;
+mod search;
+mod usage;
+mod window;
+
+pub(crate) use budget::{Budget, Exhausted, Meter};
+pub(crate) use machine::{ClassId, Machine, Shape, StateId};
+pub(crate) use order::order;
+pub(crate) use problem::{Call, CallId, Moment, Need, Packed, Problem};
+pub(crate) use search::{Answer, search};

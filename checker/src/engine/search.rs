@@ -1,0 +1,512 @@
+//! The depth-first engine: looks for one order that explains a subhistory.
+//!
+//! Just in time (Lowe, "Testing for linearizability", 2017): operations are linearized only when the next
+//! completion demands it. A configuration holds what is open, not what has passed, so that memory follows the
+//! concurrency of a history and not its length. What keeps the search narrow:
+//!
+//! - Observations are linearized as soon as they are possible. That is sound only because they change no state
+//!   whatever the state is.
+//! - An overwrite hides: every other open overwrite may have come right before it, and need not be decided upon.
+//!   Nor need an operation that would have had no effect in a state that was passed. Both are *spare*.
+//! - An overwrite that nobody demands yet is tried only if it makes something possible that was not.
+//! - Of operations that do the same, the one that completes first goes first; any order of them can be put so.
+//! - Operations of unknown outcome are counted by what they do, and tried only where they make something
+//!   possible.
+//! - A configuration that a failed one covers is not tried again (see [`Memo::covers`]).
+
+use super::budget::{Exhausted, MOVES_PER_LOOK, Meter};
+use super::machine::{ClassId, Machine, Shape, StateId};
+use super::mask::{Mask, Narrow, Wide};
+use super::memo::{Configuration, Memo};
+use super::problem::{CallId, Moment, Need, Problem};
+use super::usage::{UsageId, Usages};
+use super::window::{Kind, Window};
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// The steps of an explanation, in order.
+    Legal(Vec<Step>),
+    /// There is none; the completion at this place of the moments cannot be explained.
+    Illegal { furthest: usize },
+    /// Something ran out while the search stood, at best, at this place.
+    Exhausted { limit: Exhausted, furthest: usize },
+}
+
+/// One step of an explanation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// The place of the moments where it was taken: everything invoked before may be linearized here.
+    pub(crate) at: u32,
+    pub(crate) what: Taken,
+}
+
+/// What was linearized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// A required call, here.
+    Call(CallId),
+    /// A required call, somewhere between its invocation and here, where it left no trace.
+    Traceless(CallId),
+    /// The operation of unknown outcome of this class that was invoked first and is not used yet.
+    Optional(ClassId),
+}
+
+/// Searches with masks as wide as the subhistory needs.
+pub(crate) fn search<M: Machine>(problem: &mut Problem<M>, meter: &mut Meter<'_>) -> Answer {
+    let (slots, count) = problem.slots();
+    match count {
+        0..=64 => Search::<M, Narrow<1>>::new(problem, slots, count).run(meter),
+        65..=128 => Search::<M, Narrow<2>>::new(problem, slots, count).run(meter),
+        129..=256 => Search::<M, Narrow<4>>::new(problem, slots, count).run(meter),
+        _ => Search::<M, Wide>::new(problem, slots, count).run(meter),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Move {
+    /// The demanded call is spare: it was linearized already.
+    Spare,
+    /// Linearize the call in this slot.
+    Slot(u32),
+    /// Use an operation of unknown outcome.
+    Optional(ClassId),
+}
+
+/// A configuration whose moves are being tried.
+#[derive(Debug)]
+struct Frame<B> {
+    configuration: Configuration<B>,
+    /// Its untried moves are those from here to the end, last first.
+    moves: usize,
+    steps: usize,
+}
+
+#[derive(Debug)]
+struct Search<'p, M, B> {
+    problem: &'p mut Problem<M>,
+    window: Window<B>,
+    /// Where each call completes.
+    deadlines: Vec<u32>,
+    memo: Memo<B>,
+    usages: Usages,
+    frames: Vec<Frame<B>>,
+    moves: Vec<Move>,
+    steps: Vec<Step>,
+    furthest: usize,
+    candidates: Vec<(Rank, u32, Move)>,
+    tried: Vec<(ClassId, u32, usize)>,
+}
+
+/// The order in which moves are tried; the least is tried first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Spare,
+    /// Possible only in the present state.
+    Exchange,
+    Demanded,
+    /// Makes the demanded call possible.
+    Enables,
+    Useful,
+    Optional,
+    /// Changes nothing but lets others count as hidden.
+    Hides,
+}
+
+impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
+    fn new(problem: &'p mut Problem<M>, slots: Vec<u32>, count: usize) -> Self {
+        let mut deadlines = vec![u32::MAX; problem.calls.len()];
+        for (at, moment) in problem.moments.iter().enumerate() {
+            if let Moment::Completed(call) = moment.moment() {
+                deadlines[call.0 as usize] = at as u32;
+            }
+        }
+        let window = Window::new(problem, slots, count);
+        Search {
+            problem,
+            window,
+            deadlines,
+            memo: Memo::new(),
+            usages: Usages::default(),
+            frames: Vec::new(),
+            moves: Vec::new(),
+            steps: Vec::new(),
+            furthest: 0,
+            candidates: Vec::new(),
+            tried: Vec::new(),
+        }
+    }
+
+    fn run(mut self, meter: &mut Meter<'_>) -> Answer {
+        let slots = self.window.open.clone();
+        let mut here = Configuration {
+            at: 0,
+            state: self.problem.machine.init(),
+            done: slots.clone(),
+            spare: slots,
+            used: UsageId::NOTHING,
+        };
+        let mut patience = MOVES_PER_LOOK;
+        loop {
+            if self.advance(&mut here) {
+                if self.window.at() == self.problem.moments.len() {
+                    return Answer::Legal(self.steps);
+                }
+                self.furthest = self.furthest.max(self.window.at());
+                self.consider(here);
+            }
+            patience -= 1;
+            if patience == 0 {
+                patience = MOVES_PER_LOOK;
+                if let Err(limit) = meter.allow(self.bytes()) {
+                    return Answer::Exhausted {
+                        limit,
+                        furthest: self.furthest,
+                    };
+                }
+            }
+            match self.next() {
+                Some(next) => here = next,
+                None => {
+                    return Answer::Illegal {
+                        furthest: self.furthest,
+                    };
+                }
+            }
+        }
+    }
+
+    /// Passes moments until a completion demands a call that is not linearized, or the end. Says whether the
+    /// configuration may still lead somewhere.
+    fn advance(&mut self, here: &mut Configuration<B>) -> bool {
+        loop {
+            let at = self.window.at();
+            here.at = at as u32;
+            let Some(packed) = self.problem.moments.get(at) else {
+                return true;
+            };
+            match packed.moment() {
+                Moment::Invoked(call) => {
+                    self.window.forward(self.problem);
+                    if self.problem.call(call).need == Need::Required {
+                        self.meet(here, call);
+                    }
+                }
+                Moment::Completed(call) => {
+                    let slot = self.window.slot(call);
+                    if !here.done.has(slot) {
+                        return !self.problem.machine.hopeless(here.state, at);
+                    }
+                    here.done.take(slot);
+                    self.window.forward(self.problem);
+                }
+            }
+        }
+    }
+
+    /// A call is invoked.
+    #[inline]
+    fn meet(&mut self, here: &mut Configuration<B>, call: CallId) {
+        let kind = self.window.kind(call);
+        if matches!(kind, Kind::Exchange | Kind::Bound) {
+            return;
+        }
+        let slot = self.window.slot(call);
+        let next = self
+            .problem
+            .machine
+            .step(here.state, self.problem.call(call).class);
+        match (kind, next) {
+            (Kind::Observation, Some(_)) => {
+                here.done.put(slot);
+                let at = self.window.at() as u32;
+                self.steps.push(Step {
+                    at,
+                    what: Taken::Call(call),
+                });
+            }
+            (Kind::Traceless, Some(next)) if next == here.state => here.spare.put(slot),
+            _ => {}
+        }
+    }
+
+    /// Notes the moves of a configuration, unless it is known to fail.
+    fn consider(&mut self, here: Configuration<B>) {
+        // What an earlier configuration of the same place covers need not be tried even while that one is being
+        // tried: whatever would succeed from here would succeed from there.
+        let same_place = self
+            .frames
+            .iter()
+            .rev()
+            .take_while(|frame| frame.configuration.at == here.at);
+        let mut earlier = same_place.map(|frame| &frame.configuration);
+        if earlier.any(|earlier| earlier.covers(&here, &self.usages))
+            || self.memo.covers(&here, &self.window.traceless, &self.usages)
+        {
+            return;
+        }
+        let moves = self.moves.len();
+        self.find_moves(&here);
+        self.frames.push(Frame {
+            configuration: here,
+            moves,
+            steps: self.steps.len(),
+        });
+    }
+
+    /// Takes the next untried move; configurations without one have failed.
+    fn next(&mut self) -> Option<Configuration<B>> {
+        loop {
+            let frame = self.frames.last()?;
+            let (at, steps) = (frame.configuration.at as usize, frame.steps);
+            self.steps.truncate(steps);
+            self.window.back_to(self.problem, at);
+            if self.moves.len() == frame.moves {
+                let failed = self.frames.pop().expect("just seen").configuration;
+                self.memo.insert(failed, &self.window.traceless);
+                continue;
+            }
+            let chosen = self.moves.pop().expect("more than the frame's first");
+            let here = frame.configuration.clone();
+            if let Some(next) = self.take(here, chosen) {
+                return Some(next);
+            }
+        }
+    }
+
+    fn take(&mut self, mut here: Configuration<B>, chosen: Move) -> Option<Configuration<B>> {
+        let at = here.at;
+        let (class, what) = match chosen {
+            Move::Spare => {
+                let call = self.demanded();
+                here.done.put(self.window.slot(call));
+                here.spare.take(self.window.slot(call));
+                self.steps.push(Step {
+                    at,
+                    what: Taken::Traceless(call),
+                });
+                return Some(here);
+            }
+            Move::Slot(slot) => {
+                let call = self.window.call(slot as usize);
+                here.done.put(slot as usize);
+                here.spare.take(slot as usize);
+                (self.problem.call(call).class, Taken::Call(call))
+            }
+            Move::Optional(class) => {
+                here.used = self.usages.with(here.used, class);
+                (class, Taken::Optional(class))
+            }
+        };
+        here.state = self.problem.machine.step(here.state, class)?;
+        self.steps.push(Step { at, what });
+        if let Shape::Overwrite(_) = self.problem.machine.shape(class) {
+            self.hide(&mut here);
+        }
+        self.settle(&mut here).then_some(here)
+    }
+
+    /// After an overwrite every other open overwrite may have come right before it.
+    fn hide(&mut self, here: &mut Configuration<B>) {
+        let left = self.window.traceless.without(&here.done);
+        for slot in left.slots() {
+            if let Shape::Overwrite(_) = self.shape(slot) {
+                here.spare.put(slot);
+            }
+        }
+    }
+
+    /// Linearizes the observations that the new state makes possible and finds what would have no effect in it.
+    /// Says whether none became impossible for good.
+    fn settle(&mut self, here: &mut Configuration<B>) -> bool {
+        let waiting = self.window.observations.without(&here.done);
+        for slot in waiting.slots() {
+            let call = self.window.call(slot);
+            let class = self.problem.call(call).class;
+            if self.problem.machine.step(here.state, class).is_some() {
+                here.done.put(slot);
+                self.steps.push(Step {
+                    at: here.at,
+                    what: Taken::Call(call),
+                });
+            } else if self.problem.machine.missed(here.state, class) {
+                return false;
+            }
+        }
+        let mut left = self.window.traceless.without(&here.done);
+        left.take_all(&here.spare);
+        for slot in left.slots() {
+            let class = self.problem.call(self.window.call(slot)).class;
+            if self.problem.machine.step(here.state, class) == Some(here.state) {
+                here.spare.put(slot);
+            }
+        }
+        !self.problem.machine.hopeless(here.state, here.at as usize)
+    }
+
+    /// Notes what may be linearized next, the best last.
+    fn find_moves(&mut self, here: &Configuration<B>) {
+        let demanded = self.window.slot(self.demanded());
+        self.candidates.clear();
+        self.tried.clear();
+        if here.spare.has(demanded) {
+            self.candidates.push((Rank::Spare, 0, Move::Spare));
+        }
+        let mut left = self.window.open.without(&here.done);
+        left.take_all(&self.window.observations);
+        for slot in left.slots() {
+            let before = self.problem.call(self.window.call(slot)).after;
+            if self.is_in_turn(here, before) {
+                self.consider_slot(here, slot, demanded, &left);
+            }
+        }
+        let available: Vec<(ClassId, u32)> = self.window.available().collect();
+        for (class, count) in available {
+            let twin = self.tried.iter().any(|&(tried, ..)| tried == class);
+            let in_turn = self.is_in_turn(here, self.window.before_optional(class));
+            if !twin && in_turn && self.usages.count(here.used, class) < count {
+                self.consider_optional(here, class, demanded, &left);
+            }
+        }
+        // Moves are taken from the end. Among equals, what completes first goes first.
+        self.candidates
+            .sort_unstable_by_key(|&(rank, deadline, _)| std::cmp::Reverse((rank, deadline)));
+        self.moves
+            .extend(self.candidates.iter().map(|&(_, _, chosen)| chosen));
+    }
+
+    fn consider_slot(&mut self, here: &Configuration<B>, slot: usize, demanded: usize, left: &B) {
+        let call = self.window.call(slot);
+        let class = self.problem.call(call).class;
+        let Some(next) = self.problem.machine.step(here.state, class) else {
+            return;
+        };
+        let plain = self.window.kind(call) == Kind::Traceless;
+        let rank = match self.problem.machine.shape(class) {
+            _ if slot == demanded => Rank::Demanded,
+            Shape::Exchange(..) => Rank::Exchange,
+            Shape::Overwrite(_) if plain && next == here.state => {
+                if !self.could_hide(here, slot, left) {
+                    return;
+                }
+                Rank::Hides
+            }
+            Shape::Overwrite(_) if plain => match self.use_of(here, next, demanded, left) {
+                Some(rank) => rank,
+                None => return,
+            },
+            // It would have no effect, now as at any time while the state is this: it is spare.
+            Shape::General if plain && next == here.state => return,
+            _ => Rank::Useful,
+        };
+        let deadline = self.deadlines[call.0 as usize];
+        let chosen = Move::Slot(slot as u32);
+        if self.window.kind(call) != Kind::Bound {
+            match self.tried.iter_mut().find(|(tried, ..)| *tried == class) {
+                Some(&mut (_, first, _)) if first <= deadline => return,
+                Some(entry) => {
+                    let at = entry.2;
+                    *entry = (class, deadline, at);
+                    self.candidates[at] = (rank.min(self.candidates[at].0), deadline, chosen);
+                    return;
+                }
+                None => self.tried.push((class, deadline, self.candidates.len())),
+            }
+        }
+        self.candidates.push((rank, deadline, chosen));
+    }
+
+    fn consider_optional(&mut self, here: &Configuration<B>, class: ClassId, demanded: usize, left: &B) {
+        let Some(next) = self.problem.machine.step(here.state, class) else {
+            return;
+        };
+        let rank = match self.problem.machine.shape(class) {
+            _ if next == here.state => match self.problem.machine.shape(class) {
+                Shape::Overwrite(_) if self.could_hide(here, usize::MAX, left) => Rank::Hides,
+                _ => return,
+            },
+            Shape::General => Rank::Optional,
+            _ if self.use_of(here, next, demanded, left).is_none() => return,
+            _ => Rank::Optional,
+        };
+        self.candidates.push((rank, u32::MAX, Move::Optional(class)));
+    }
+
+    /// Whether reaching a state makes something possible that is not possible now.
+    fn use_of(&mut self, here: &Configuration<B>, next: StateId, demanded: usize, left: &B) -> Option<Rank> {
+        let waiting = self.window.observations.without(&here.done);
+        let mut useful = false;
+        for slot in waiting.slots() {
+            let class = self.problem.call(self.window.call(slot)).class;
+            if self.problem.machine.step(next, class).is_some() {
+                if slot == demanded {
+                    return Some(Rank::Enables);
+                }
+                useful = true;
+            }
+        }
+        for slot in left.slots() {
+            match self.shape(slot) {
+                Shape::Exchange(from, _) if from == next => {
+                    if slot == demanded {
+                        return Some(Rank::Enables);
+                    }
+                    useful = true;
+                }
+                Shape::Exchange(..) => {}
+                Shape::Overwrite(_) if self.window.kind(self.window.call(slot)) == Kind::Traceless => {}
+                _ => useful = true,
+            }
+        }
+        if !useful {
+            useful = self.window.available().any(|(class, count)| {
+                let enabled = match self.problem.machine.shape(class) {
+                    Shape::Exchange(from, _) => from == next,
+                    Shape::General => true,
+                    Shape::Overwrite(_) | Shape::Observation => false,
+                };
+                enabled && self.usages.count(here.used, class) < count
+            });
+        }
+        useful.then_some(Rank::Useful)
+    }
+
+    /// Whether an overwrite would hide some other one that is not spare yet.
+    fn could_hide(&self, here: &Configuration<B>, but: usize, left: &B) -> bool {
+        let mut others = left.common(&self.window.traceless);
+        others.take_all(&here.spare);
+        let hidden = |slot| slot != but && matches!(self.shape(slot), Shape::Overwrite(_));
+        others.slots().any(hidden)
+    }
+
+    /// Within one instant a process still does one thing after another.
+    fn is_in_turn(&self, here: &Configuration<B>, before: Option<CallId>) -> bool {
+        before.is_none_or(|before| {
+            let slot = self.window.slot(before);
+            self.window.call(slot) != before || !self.window.open.has(slot) || here.done.has(slot)
+        })
+    }
+
+    fn shape(&self, slot: usize) -> Shape {
+        self.problem
+            .machine
+            .shape(self.problem.call(self.window.call(slot)).class)
+    }
+
+    fn demanded(&self) -> CallId {
+        match self.problem.moments[self.window.at()].moment() {
+            Moment::Completed(call) => call,
+            Moment::Invoked(_) => unreachable!("the search stands where a completion is demanded"),
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        let frame = size_of::<Frame<B>>() + self.window.open.words().len() * 16;
+        self.memo.bytes()
+            + self.usages.bytes()
+            + (self.frames.capacity() * frame
+                + self.moves.capacity() * size_of::<Move>()
+                + self.steps.capacity() * size_of::<Step>()
+                + self.problem.moments.len() * 24) as u64
+    }
+}

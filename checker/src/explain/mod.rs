@@ -1,0 +1,169 @@
+//! Makes a violation small and says what is wrong.
+
+mod reduce;
+mod sentence;
+
+use reduce::{Core, reduce};
+use rustc_hash::FxHashSet;
+
+use crate::engine::Budget;
+use crate::history::{History, NEVER, OpId, Operation};
+use crate::model::{Domain, Invocation, Model, Observed};
+use crate::options::Explain;
+use crate::subhistory::Moments;
+use crate::verdict::{CoreOperation, Counterexample, Prefix};
+
+/// Explains why a subhistory is illegal, given an operation whose completion could not be explained.
+pub(crate) fn explain<D: Domain>(
+    history: &History,
+    domain: &D,
+    moments: &Moments<'_>,
+    stuck: OpId,
+    how: Explain,
+    budget: &Budget,
+) -> Counterexample {
+    let end = moments
+        .iter()
+        .position(|moment| moment == (stuck, true))
+        .expect("what is stuck completes");
+    let prefix = &moments.packed()[..=end];
+    let complete: Vec<OpId> = Moments::all(history, prefix).completed().collect();
+    let counts = |&op: &OpId| {
+        let call = domain.call(history.operation(op), true).ok().flatten();
+        call.is_some_and(|call| call.result != Observed::Unknown)
+    };
+    let candidates: Vec<OpId> = complete.into_iter().filter(counts).collect();
+    let core = match how {
+        Explain::Minimal => reduce(history, domain, prefix, &candidates, budget),
+        Explain::Prefix => Core {
+            operations: candidates.clone(),
+            minimal: false,
+        },
+    };
+    let needed: FxHashSet<OpId> = core.operations.iter().copied().collect();
+    let observes = |op: OpId| {
+        let call = domain.call(history.operation(op), true).ok().flatten();
+        call.is_some_and(|call| domain.rules().only_observes(&call))
+    };
+    let left_out = candidates.iter().filter(|op| !needed.contains(op));
+    let (dropped, weakened): (Vec<OpId>, Vec<OpId>) = left_out.partition(|&&op| observes(op));
+    let told = sentence::tell(
+        history,
+        domain,
+        &Story {
+            moments,
+            core: &core.operations,
+            stuck,
+        },
+    );
+    let mut listed: Vec<OpId> = core.operations.clone();
+    listed.extend(told.concerned.iter().filter(|op| !needed.contains(op)));
+    listed.sort_by_key(|op| history.operation(*op).record().invoked);
+    listed.dedup();
+    let last = history.operation(stuck);
+    let key = last.key();
+    Counterexample {
+        sentence: told.sentence,
+        anomaly: told.anomaly,
+        key,
+        init: domain.init_value(),
+        operations: listed
+            .into_iter()
+            .map(|op| show(history, domain, op, !needed.contains(&op)))
+            .collect(),
+        prefix: Prefix {
+            last_index: last.completed_index().expect("what is stuck completes"),
+            last_time: last.completed_at().expect("what is stuck completes"),
+        },
+        weakened: weakened.len(),
+        dropped: dropped.len(),
+        minimal: core.minimal,
+        faults: faults(history, last),
+        cycle: Vec::new(),
+        stuck: Vec::new(),
+    }
+}
+
+/// What a sentence is about.
+pub(crate) struct Story<'a> {
+    /// The whole subhistory.
+    pub(crate) moments: &'a Moments<'a>,
+    pub(crate) core: &'a [OpId],
+    pub(crate) stuck: OpId,
+}
+
+fn show<D: Domain>(history: &History, domain: &D, op: OpId, weakened: bool) -> CoreOperation {
+    let operation = history.operation(op);
+    CoreOperation {
+        id: op,
+        index: operation.invoked_index(),
+        process: operation.process(),
+        f: operation.f().to_owned(),
+        input: operation.input(),
+        output: operation.output(),
+        invoked_at: operation.invoked_at(),
+        completed_at: operation.completed_at(),
+        outcome: operation.outcome(),
+        weakened: weakened && operation.record().completed != NEVER,
+        node: operation.node().map(str::to_owned),
+        said: said(domain, operation),
+    }
+}
+
+/// What an operation did, for people.
+pub(crate) fn said<D: Domain>(domain: &D, operation: Operation<'_>) -> String {
+    match domain.call(operation, true) {
+        Ok(Some(call)) => phrase(&call),
+        _ => format!("{} (did nothing)", operation.f()),
+    }
+}
+
+/// `wrote 5`, `read 4`, ...
+pub(crate) fn phrase(call: &Invocation) -> String {
+    let maybe = if call.result == Observed::Unknown {
+        "perhaps "
+    } else {
+        ""
+    };
+    let pair = call
+        .input
+        .as_list()
+        .and_then(|pair| Some((pair.first()?, pair.get(1)?)));
+    match (&*call.f, &call.result, pair) {
+        ("get", Observed::Ok(seen, _), _) => format!("read {seen}"),
+        ("set", ..) => format!("{maybe}wrote {}", call.input),
+        ("delete", ..) => format!("{maybe}deleted it"),
+        ("append", ..) => format!("{maybe}appended {}", call.input),
+        ("cas", Observed::Mismatch(Some(current)), Some((expected, _))) => {
+            format!("expected {expected} and was told {current} (cas)")
+        }
+        ("cas", Observed::Mismatch(None), Some((expected, _))) => {
+            format!("was told that it is not {expected} (cas)")
+        }
+        ("cas", _, Some((expected, new))) => match call.asked_rev {
+            Some(rev) => format!("{maybe}changed revision {rev} to {new} (cas)"),
+            None => format!("{maybe}changed {expected} to {new} (cas)"),
+        },
+        (f, Observed::Ok(result, _), _) if result.is_nil() => format!("{f} {}", call.input),
+        (f, Observed::Ok(result, _), _) => format!("{f} {} -> {result}", call.input),
+        (f, ..) => format!("{maybe}{f} {}", call.input),
+    }
+}
+
+/// The last things that the nemesis did before an operation came back.
+fn faults(history: &History, operation: Operation<'_>) -> Vec<String> {
+    let completed = operation.completed_index().unwrap_or(u64::MAX);
+    let before: Vec<_> = history
+        .nemesis_events()
+        .iter()
+        .filter(|event| event.index < completed)
+        .collect();
+    let recent = &before[before.len().saturating_sub(FAULTS_SHOWN)..];
+    recent
+        .iter()
+        .map(|event| format!("{} {} at {}", event.f, event.value, event.time))
+        .collect()
+}
+
+/// How many of the nemesis' latest doings are told with a violation.
+const FAULTS_SHOWN: usize = 4;

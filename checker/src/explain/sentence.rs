@@ -1,0 +1,464 @@
+//! Says in a sentence what is wrong, for somebody who has not seen the history.
+
+use super::{Story, phrase};
+use crate::history::{History, NEVER, OpId, Operation, Value};
+use crate::model::{Domain, Invocation, Observed};
+use crate::verdict::Anomaly;
+
+/// A sentence, and which operations it concerns besides the core.
+pub(crate) struct Told {
+    pub(crate) sentence: String,
+    pub(crate) anomaly: Anomaly,
+    pub(crate) concerned: Vec<OpId>,
+}
+
+/// One operation with what it saw and what it made.
+struct Fact<'a> {
+    operation: Operation<'a>,
+    call: Invocation,
+    /// The value that it saw.
+    saw: Option<Value>,
+    /// A value that it was told not to be there.
+    missed: Option<Value>,
+    /// The value that it left behind.
+    made: Option<Value>,
+}
+
+/// Says what is wrong with a core.
+pub(crate) fn tell<D: Domain>(history: &History, domain: &D, story: &Story<'_>) -> Told {
+    let teller = Teller::new(history, domain, story);
+    let told = teller.victim().and_then(|victim| {
+        teller
+            .two_cas()
+            .or_else(|| teller.alone(victim))
+            .or_else(|| teller.overwritten(victim))
+            .or_else(|| teller.seen_later(victim))
+    });
+    told.unwrap_or_else(|| teller.list())
+}
+
+struct Teller<'a> {
+    history: &'a History,
+    core: Vec<Fact<'a>>,
+    /// Every operation of the subhistory that leaves a value behind.
+    writers: Vec<Fact<'a>>,
+    /// Values that were read somewhere in the subhistory.
+    readers: Vec<Fact<'a>>,
+    init: Value,
+    stuck: OpId,
+    /// Whether the history has times; otherwise its lines are told.
+    timed: bool,
+}
+
+impl<'a> Teller<'a> {
+    fn new<D: Domain>(history: &'a History, domain: &D, story: &Story<'_>) -> Teller<'a> {
+        let fact = |op: OpId| {
+            let operation = history.operation(op);
+            domain
+                .call(operation, operation.record().completed != NEVER)
+                .ok()
+                .flatten()
+                .map(|call| {
+                    let (saw, missed, made) = seen_and_made(&call);
+                    Fact {
+                        operation,
+                        call,
+                        saw,
+                        missed,
+                        made,
+                    }
+                })
+        };
+        let mut core: Vec<Fact<'a>> = story.core.iter().copied().filter_map(fact).collect();
+        core.sort_by_key(|fact| fact.operation.record().invoked);
+        let values: Vec<Value> = core
+            .iter()
+            .flat_map(|fact| [&fact.saw, &fact.missed, &fact.made])
+            .filter_map(Clone::clone)
+            .collect();
+        let concerns = |value: &Option<Value>| value.as_ref().is_some_and(|value| values.contains(value));
+        let facts: Vec<Fact<'a>> = story.moments.invoked().filter_map(fact).collect();
+        let (writers, rest): (Vec<_>, Vec<_>) = facts.into_iter().partition(|fact| concerns(&fact.made));
+        let readers = rest.into_iter().filter(|fact| concerns(&fact.saw)).collect();
+        let timed = history.operations().any(|operation| operation.invoked_at().0 > 0);
+        Teller {
+            history,
+            core,
+            writers,
+            readers,
+            init: domain.init_value(),
+            stuck: story.stuck,
+            timed,
+        }
+    }
+
+    /// The observation that cannot be: the last of the core to complete that saw anything.
+    fn victim(&self) -> Option<&Fact<'a>> {
+        let observers = self
+            .core
+            .iter()
+            .filter(|fact| fact.saw.is_some() || fact.missed.is_some());
+        observers.max_by_key(|fact| {
+            (
+                fact.operation.id() == self.stuck,
+                fact.operation.record().completed,
+            )
+        })
+    }
+
+    /// Two cas took the same value away, although it was there once.
+    fn two_cas(&self) -> Option<Told> {
+        let cas = |fact: &&Fact<'a>| fact.saw.is_some() && fact.made.is_some();
+        for (at, second) in self.core.iter().enumerate().filter(|(_, fact)| cas(fact)) {
+            let Some(first) = self.core[..at]
+                .iter()
+                .filter(cas)
+                .find(|first| first.saw == second.saw)
+            else {
+                continue;
+            };
+            let value = second.saw.as_ref()?;
+            let makers: Vec<&Fact<'a>> = self.makers(value).collect();
+            let times = makers.len() + usize::from(*value == self.init);
+            if times != 1 {
+                continue;
+            }
+            let once = match makers.first() {
+                None => format!("{value} was the initial value and nobody wrote it again"),
+                Some(maker) => format!("{value} was written only once, by {}", self.who(maker)),
+            };
+            let sentence = format!(
+                "{} and {} both succeeded on one value: {once}",
+                self.did(first),
+                self.did(second)
+            );
+            let concerned = makers.iter().map(|maker| maker.operation.id()).collect();
+            return Some(Told {
+                sentence,
+                anomaly: Anomaly::NonAtomicCas,
+                concerned,
+            });
+        }
+        None
+    }
+
+    /// One observation that is impossible by itself.
+    fn alone(&self, victim: &Fact<'a>) -> Option<Told> {
+        if self.core.len() > 1 {
+            return None;
+        }
+        let what = self.did(victim);
+        if let Some(missed) = &victim.missed {
+            let sentence = format!("{what}, but nothing had written anything but {missed} by then");
+            return Some(Told {
+                sentence,
+                anomaly: Anomaly::WrongMismatch,
+                concerned: Vec::new(),
+            });
+        }
+        let value = victim.saw.as_ref()?;
+        let first = self
+            .makers(value)
+            .min_by_key(|maker| maker.operation.record().invoked);
+        Some(match first {
+            None => {
+                let sentence = format!(
+                    "{what}, but nobody ever wrote {value}; the initial value was {}",
+                    self.init
+                );
+                Told {
+                    sentence,
+                    anomaly: Anomaly::PhantomValue,
+                    concerned: Vec::new(),
+                }
+            }
+            Some(maker) if maker.operation.record().invoked > victim.operation.record().completed => {
+                let sentence = format!(
+                    "{what}, but the first to ask for {value} to be written was process {}, {}",
+                    maker.operation.process(),
+                    self.at_invocation(maker)
+                );
+                Told {
+                    sentence,
+                    anomaly: Anomaly::ReadFromTheFuture,
+                    concerned: vec![maker.operation.id()],
+                }
+            }
+            Some(_) => return None,
+        })
+    }
+
+    /// Something else was there before the observation began, and nothing brought the value back.
+    fn overwritten(&self, victim: &Fact<'a>) -> Option<Told> {
+        let began = victim.operation.record().invoked;
+        let earlier = |fact: &&Fact<'a>| fact.operation.record().completed < began;
+        let Some(value) = &victim.saw else {
+            return self.never_another(victim);
+        };
+        let blockers = self.core.iter().filter(earlier);
+        let blocker = blockers
+            .filter(|fact| fact.left().is_some_and(|left| left != value))
+            .max_by_key(|fact| (fact.made.is_some(), fact.operation.record().completed))?;
+        // The sentence is true only if nobody could have brought the value back.
+        let back =
+            |maker: &&Fact<'a>| maker.operation.record().completed > blocker.operation.record().invoked;
+        if self
+            .makers(value)
+            .filter(back)
+            .any(|maker| maker.operation.record().invoked < victim.operation.record().completed)
+        {
+            return None;
+        }
+        let what = self.did(victim);
+        let before = self.before(value);
+        if blocker.made.is_some() {
+            let other = blocker.made.as_ref()?;
+            let seen = self
+                .readers
+                .iter()
+                .chain(&self.writers)
+                .any(|fact| fact.saw.as_ref() == Some(other));
+            let anomaly = match (&victim.made, seen) {
+                (Some(_), _) => Anomaly::WrongCas,
+                (None, true) => Anomaly::StaleRead,
+                (None, false) => Anomaly::LostWrite,
+            };
+            let lost = if anomaly == Anomaly::LostWrite {
+                format!("; nobody ever saw {other}")
+            } else {
+                String::new()
+            };
+            let sentence = format!(
+                "{what}, but process {} had {} by {}, before that began, and nothing wrote {value} after it{before}{lost}",
+                blocker.operation.process(),
+                phrase(&blocker.call),
+                self.completion(blocker),
+            );
+            return Some(Told {
+                sentence,
+                anomaly,
+                concerned: self.ids_of_makers(value),
+            });
+        }
+        let sentence = format!(
+            "{what}, but {} had already {} by {}, before that began, and nothing wrote {value} after it{before}",
+            self.name(blocker),
+            phrase(&blocker.call),
+            self.completion(blocker),
+        );
+        Some(Told {
+            sentence,
+            anomaly: Anomaly::ReadsGoBackwards,
+            concerned: self.ids_of_makers(value),
+        })
+    }
+
+    /// A cas was told that the value is another, but it can only have been that one.
+    fn never_another(&self, victim: &Fact<'a>) -> Option<Told> {
+        let missed = victim.missed.as_ref()?;
+        let began = victim.operation.record().invoked;
+        let before = self
+            .core
+            .iter()
+            .filter(|fact| fact.operation.record().completed < began);
+        let maker = before
+            .filter(|fact| fact.left() == Some(missed))
+            .max_by_key(|fact| fact.operation.record().completed)?;
+        let sentence = format!(
+            "{}, but {} had {} by {} and nothing else can have been there since",
+            self.did(victim),
+            self.name(maker),
+            phrase(&maker.call),
+            self.completion(maker),
+        );
+        Some(Told {
+            sentence,
+            anomaly: Anomaly::WrongMismatch,
+            concerned: Vec::new(),
+        })
+    }
+
+    /// The value of an observation was replaced by one that was seen, whatever the order of what overlapped.
+    fn seen_later(&self, victim: &Fact<'a>) -> Option<Told> {
+        let value = victim.saw.as_ref()?;
+        let began = victim.operation.record().invoked;
+        let between = self.core.iter().filter(|fact| {
+            fact.operation.record().completed < began && fact.left().is_some_and(|left| left != value)
+        });
+        let witness = between.max_by_key(|fact| (fact.made.is_none(), fact.operation.record().completed))?;
+        let others: Vec<String> = self
+            .core
+            .iter()
+            .filter(|fact| {
+                fact.operation.id() != victim.operation.id() && fact.operation.id() != witness.operation.id()
+            })
+            .map(|fact| self.did(fact))
+            .collect();
+        let given = if others.is_empty() {
+            String::new()
+        } else {
+            format!(", given that {}", others.join(", and that "))
+        };
+        let sentence = format!(
+            "{}, but {} had {} by {}, before that began, and {value} cannot have come back{given}",
+            self.did(victim),
+            self.name(witness),
+            phrase(&witness.call),
+            self.completion(witness),
+        );
+        let anomaly = if victim.made.is_some() {
+            Anomaly::WrongCas
+        } else {
+            Anomaly::StaleRead
+        };
+        Some(Told {
+            sentence,
+            anomaly,
+            concerned: self.ids_of_makers(value),
+        })
+    }
+
+    /// When nothing simpler fits.
+    fn list(&self) -> Told {
+        let all: Vec<String> = self
+            .core
+            .iter()
+            .take(LONGEST_LIST)
+            .map(|fact| self.did(fact))
+            .collect();
+        let more = self.core.len().saturating_sub(LONGEST_LIST);
+        let more = if more > 0 {
+            format!("; and {more} more")
+        } else {
+            String::new()
+        };
+        let sentence = match all.len() {
+            1 => format!("{}, which nothing explains", all[0]),
+            count => format!(
+                "no order explains what these {} operations saw: {}{more}",
+                count.max(self.core.len()),
+                all.join("; ")
+            ),
+        };
+        Told {
+            sentence,
+            anomaly: Anomaly::NoOrder,
+            concerned: Vec::new(),
+        }
+    }
+
+    /// How the value was there before.
+    fn before(&self, value: &Value) -> String {
+        let known = self.core.iter().filter(|fact| fact.made.as_ref() == Some(value));
+        match known.max_by_key(|fact| fact.operation.record().completed) {
+            Some(maker) => format!(" ({value} had been written by {})", self.who(maker)),
+            None if *value == self.init => format!(" ({value} was the initial value)"),
+            None => String::new(),
+        }
+    }
+
+    fn makers(&self, value: &Value) -> impl Iterator<Item = &Fact<'a>> {
+        self.writers
+            .iter()
+            .filter(move |fact| fact.made.as_ref() == Some(value))
+    }
+
+    fn ids_of_makers(&self, value: &Value) -> Vec<OpId> {
+        self.makers(value)
+            .map(|maker| maker.operation.id())
+            .take(MAKERS_SHOWN)
+            .collect()
+    }
+
+    /// `process 3`, with the node that answered.
+    fn name(&self, fact: &Fact<'_>) -> String {
+        format!("process {}", fact.operation.process())
+    }
+
+    /// `process 3 at 12.200 s`.
+    fn who(&self, fact: &Fact<'_>) -> String {
+        match fact.operation.completed_at() {
+            Some(_) => format!(
+                "process {} by {}",
+                fact.operation.process(),
+                self.completion(fact)
+            ),
+            None => format!(
+                "process {}, {}",
+                fact.operation.process(),
+                self.at_invocation(fact)
+            ),
+        }
+    }
+
+    /// `process 3 read k=4 at node n2 from 12.310 s to 12.350 s`.
+    fn did(&self, fact: &Fact<'_>) -> String {
+        let on = fact
+            .operation
+            .key()
+            .map(|key| format!(" key {key}:"))
+            .unwrap_or_default();
+        let node = fact
+            .operation
+            .node()
+            .map(|node| format!(" through {node}"))
+            .unwrap_or_default();
+        let when = match (self.timed, fact.operation.completed_at()) {
+            (true, Some(end)) => format!("from {} to {end}", fact.operation.invoked_at()),
+            (true, None) => format!("from {} on", fact.operation.invoked_at()),
+            (false, _) => format!("(line {})", fact.operation.line()),
+        };
+        format!(
+            "process {}{on} {}{node} {when}",
+            fact.operation.process(),
+            phrase(&fact.call)
+        )
+    }
+
+    fn completion(&self, fact: &Fact<'_>) -> String {
+        match (self.timed, fact.operation.completed_at()) {
+            (true, Some(end)) => end.to_string(),
+            _ => format!("the operation of line {}", fact.operation.line()),
+        }
+    }
+
+    fn at_invocation(&self, fact: &Fact<'_>) -> String {
+        if self.timed {
+            format!("not before {}", fact.operation.invoked_at())
+        } else {
+            format!("on line {}", fact.operation.line())
+        }
+    }
+}
+
+impl Fact<'_> {
+    /// What is there after it: what it made, or else what it saw.
+    fn left(&self) -> Option<&Value> {
+        self.made.as_ref().or(self.saw.as_ref())
+    }
+}
+
+/// Longer lists are cut in sentences; the counterexample has them whole.
+const LONGEST_LIST: usize = 8;
+/// How many writes of the same value are listed beside the core.
+const MAKERS_SHOWN: usize = 16;
+
+fn seen_and_made(call: &Invocation) -> (Option<Value>, Option<Value>, Option<Value>) {
+    let pair = call
+        .input
+        .as_list()
+        .and_then(|pair| Some((pair.first()?.clone(), pair.get(1)?.clone())));
+    match (&*call.f, &call.result, pair) {
+        ("get", Observed::Ok(seen, _), _) => (Some(seen.clone()), None, None),
+        ("set", ..) => (None, None, Some(call.input.clone())),
+        ("delete", ..) => (None, None, Some(Value::Nil)),
+        ("cas", Observed::Mismatch(Some(current)), _) => (Some(current.clone()), None, None),
+        ("cas", Observed::Mismatch(None), Some((expected, _))) => (None, Some(expected), None),
+        ("cas", Observed::Unknown, Some((_, new))) => (None, None, Some(new)),
+        ("cas", Observed::Ok(..), Some((expected, new))) => {
+            let saw = (call.asked_rev.is_none() || !expected.is_nil()).then_some(expected);
+            (saw, None, Some(new))
+        }
+        _ => (None, None, None),
+    }
+}

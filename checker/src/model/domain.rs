@@ -1,0 +1,83 @@
+//! What ties a model to histories: how their operations are read, and how they are compiled.
+
+use super::register::{FUNCTIONS, Function, RegisterRules, register_call};
+use super::register_machine::{RegisterMachine, compile_register};
+use super::{Invocation, Model};
+use crate::engine::{Machine, Problem};
+use crate::history::{Flaw, History, OpId, Operation, Value};
+use crate::subhistory::Moments;
+
+/// A model and the functions of histories that it judges.
+pub(crate) trait Domain: Sync {
+    /// The model in plain words, for replaying and for the oracle.
+    type Rules: Model;
+    /// The model compiled.
+    type Compiled<'a>: Machine
+    where
+        Self: 'a;
+
+    fn rules(&self) -> &Self::Rules;
+
+    /// The initial value, for people.
+    fn init_value(&self) -> Value;
+
+    /// What an operation asked and saw, or `None` if it certainly did nothing and saw nothing. `complete` says
+    /// whether its completion counts.
+    fn call(&self, operation: Operation<'_>, complete: bool) -> Result<Option<Invocation>, Flaw>;
+
+    /// Some moments as a problem for an engine.
+    fn compile<'a>(&'a self, history: &'a History, moments: &Moments<'a>) -> Problem<Self::Compiled<'a>>;
+
+    /// Refuses histories with operations that the model cannot judge; afterwards every other method may rely
+    /// on having seen none.
+    fn validate(&self, history: &History) -> Result<(), (OpId, Flaw)>;
+}
+
+/// Registers: `register`, `cas-register`, `kv`.
+#[derive(Clone, Debug)]
+pub(crate) struct Registers {
+    pub(crate) name: &'static str,
+    pub(crate) rules: RegisterRules,
+}
+
+impl Domain for Registers {
+    type Rules = RegisterRules;
+    type Compiled<'a> = RegisterMachine;
+
+    fn rules(&self) -> &RegisterRules {
+        &self.rules
+    }
+
+    fn init_value(&self) -> Value {
+        self.rules.init.clone()
+    }
+
+    fn call(&self, operation: Operation<'_>, complete: bool) -> Result<Option<Invocation>, Flaw> {
+        register_call(operation, &self.rules, complete)
+    }
+
+    fn compile<'a>(&'a self, history: &'a History, moments: &Moments<'a>) -> Problem<RegisterMachine> {
+        compile_register(history, &self.rules, moments)
+    }
+
+    fn validate(&self, history: &History) -> Result<(), (OpId, Flaw)> {
+        let functions: Vec<Option<Function>> = history.functions.iter().map(|f| Function::named(f)).collect();
+        for operation in history.operations() {
+            match functions[usize::from(operation.record().f)] {
+                None => {
+                    let flaw = Flaw::UnknownFunction {
+                        f: operation.f().to_owned(),
+                        model: self.name.to_owned(),
+                        known: FUNCTIONS.to_owned(),
+                    };
+                    return Err((operation.id(), flaw));
+                }
+                Some(Function::Cas) if history.pool.pair(operation.record().input).is_none() => {
+                    register_call(operation, &self.rules, true).map_err(|flaw| (operation.id(), flaw))?;
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! Models: what a store would do if it did one thing at a time.
+
+mod domain;
+mod general;
+mod register;
+mod register_machine;
+mod text;
+
+use std::fmt;
+use std::hash::Hash;
+
+pub(crate) use domain::{Domain, Registers};
+pub(crate) use general::{Happening, Interned, compile};
+pub(crate) use register::RegisterRules;
+use serde::Serialize;
+
+use crate::history::Value;
+
+/// An operation as a model sees it: what was asked and what came back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Invocation {
+    /// The function.
+    pub f: String,
+    /// The argument.
+    pub input: Value,
+    /// The revision that was asked for, in models that know revisions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked_rev: Option<i64>,
+    /// What came back.
+    pub result: Observed,
+}
+
+/// What came back from an operation that counts. What certainly did nothing does not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Observed {
+    /// It happened, and this was the result; with the revision that the store gave it, if it told.
+    Ok(Value, Option<i64>),
+    /// It compared and found another value: this one, if the store told.
+    Mismatch(Option<Value>),
+    /// Nobody knows; if it took effect, its result is not known.
+    Unknown,
+}
+
+/// A store that does one thing at a time.
+///
+/// The checker decides whether an order of the operations exists that the model allows and that keeps
+/// operations apart that did not overlap.
+pub trait Model: Sync {
+    /// What the store holds.
+    type State: Clone + Eq + Hash + fmt::Debug + Send;
+
+    /// What it holds before the first operation.
+    fn init(&self) -> Self::State;
+
+    /// What it holds after the operation, or `None` if the operation cannot end so in this state.
+    ///
+    /// An operation whose result is [`Observed::Unknown`] may end in any way: the state after it must be the
+    /// same whichever.
+    fn step(&self, state: &Self::State, operation: &Invocation) -> Option<Self::State>;
+
+    /// Whether the operation changes nothing *in any state*. Saying so of one that may change something makes
+    /// verdicts wrong; saying nothing makes them slow.
+    fn only_observes(&self, _operation: &Invocation) -> bool {
+        false
+    }
+}

@@ -1,0 +1,467 @@
+//! The register compiled: values are numbers, and the engines know what overwrites and what exchanges.
+
+use rustc_hash::FxHashMap;
+
+use super::register::{Function, RegisterRules, appended, is_mismatch};
+use super::text::{Growth, Piece, TextHash, Texts};
+use crate::engine::{Call, CallId, ClassId, Machine, Moment, Need, Packed, Problem, Shape, StateId};
+use crate::history::{History, OpId, Operation, Outcome, Record, Value, Word};
+use crate::subhistory::Moments;
+
+/// What the operations of a class do. Values are states unless revisions are known; then a state is a value
+/// with a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Effect {
+    /// The value is this.
+    Reads(StateId),
+    /// The value is another.
+    Differs(StateId),
+    /// It cannot have been: a mismatch that found what was expected.
+    Impossible,
+    /// The value becomes this; with a revision, if one was told.
+    Writes(StateId, Option<i64>),
+    /// The first value becomes the second.
+    Exchanges(StateId, StateId),
+    /// With revisions: if the value is the first (where given) and the revision is `asked` (where it was), the
+    /// second.
+    ExchangesRevision {
+        from: Option<StateId>,
+        asked: Option<i64>,
+        to: StateId,
+        told: Option<i64>,
+    },
+    /// The revision is another, or the value is (where given); and the value is `current` where that was told.
+    DiffersRevision {
+        from: Option<StateId>,
+        asked: i64,
+        current: Option<StateId>,
+    },
+    /// The text grows by a piece.
+    Appends { piece: u32, told: Option<i64> },
+}
+
+/// The register of one subhistory.
+#[derive(Debug)]
+pub(crate) struct RegisterMachine {
+    effects: Vec<Effect>,
+    init: StateId,
+    pieces: Vec<Piece>,
+    texts: Texts,
+    /// The next number for a value that only appending makes.
+    next_value: u32,
+    growth: Option<Growth>,
+    revisions: Option<Revisions>,
+}
+
+/// States with revisions, numbered as they are met.
+#[derive(Debug, Default)]
+struct Revisions {
+    states: Vec<(StateId, Option<i64>)>,
+    numbers: FxHashMap<(StateId, Option<i64>), StateId>,
+}
+
+impl Revisions {
+    fn number(&mut self, value: StateId, rev: Option<i64>) -> StateId {
+        let next = StateId(self.states.len() as u32);
+        let number = *self.numbers.entry((value, rev)).or_insert(next);
+        if number == next {
+            self.states.push((value, rev));
+        }
+        number
+    }
+}
+
+impl Machine for RegisterMachine {
+    fn init(&self) -> StateId {
+        self.init
+    }
+
+    #[inline]
+    fn step(&mut self, state: StateId, class: ClassId) -> Option<StateId> {
+        if self.revisions.is_some() {
+            return self.step_with_revision(state, class);
+        }
+        match self.effects[class.0 as usize] {
+            Effect::Reads(value) => (state == value).then_some(state),
+            Effect::Differs(value) => (state != value).then_some(state),
+            Effect::Writes(value, _) => Some(value),
+            Effect::Exchanges(from, to) => (state == from).then_some(to),
+            Effect::Appends { piece, .. } => Some(self.append(state, piece)),
+            Effect::Impossible => None,
+            Effect::ExchangesRevision { .. } | Effect::DiffersRevision { .. } => {
+                unreachable!("revisions are known where one is asked for")
+            }
+        }
+    }
+
+    #[inline]
+    fn shape(&self, class: ClassId) -> Shape {
+        match self.effects[class.0 as usize] {
+            Effect::Reads(_) | Effect::Differs(_) | Effect::DiffersRevision { .. } | Effect::Impossible => {
+                Shape::Observation
+            }
+            Effect::Exchanges(from, to) if self.revisions.is_none() => Shape::Exchange(from, to),
+            Effect::Writes(to, _) if self.revisions.is_none() => Shape::Overwrite(to),
+            _ => Shape::General,
+        }
+    }
+
+    fn hopeless(&self, state: StateId, moment: usize) -> bool {
+        match &self.growth {
+            None => false,
+            Some(growth) => !growth.allows(self.text(state), moment),
+        }
+    }
+
+    fn missed(&self, state: StateId, observation: ClassId) -> bool {
+        match (&self.growth, self.effects[observation.0 as usize]) {
+            (Some(_), Effect::Reads(value)) => self.text(value).length() < self.text(state).length(),
+            _ => false,
+        }
+    }
+}
+
+impl RegisterMachine {
+    fn text(&self, state: StateId) -> TextHash {
+        self.texts.hash(state).unwrap_or(TextHash::EMPTY)
+    }
+
+    fn append(&mut self, state: StateId, piece: u32) -> StateId {
+        let hash = self.text(state).append(&self.pieces[piece as usize]);
+        if let Some(known) = self.texts.state(hash) {
+            return known;
+        }
+        let number = StateId(self.next_value);
+        self.next_value += 1;
+        self.texts.insert(hash, number);
+        number
+    }
+
+    fn step_with_revision(&mut self, state: StateId, class: ClassId) -> Option<StateId> {
+        let (value, rev) = self.revisions.as_ref().expect("asked by the caller").states[state.0 as usize];
+        let (value, rev) = match self.effects[class.0 as usize] {
+            Effect::Reads(seen) => (value == seen).then_some((value, rev))?,
+            Effect::Differs(expected) => (value != expected).then_some((value, rev))?,
+            Effect::Impossible => return None,
+            Effect::Writes(to, told) => (to, told),
+            Effect::Exchanges(from, to) => {
+                unreachable!("with revisions, {from:?} is exchanged for {to:?} by revision")
+            }
+            Effect::ExchangesRevision {
+                from,
+                asked,
+                to,
+                told,
+            } => {
+                let other_rev = asked.is_some_and(|asked| rev.is_some_and(|rev| rev != asked));
+                let wrong = from.is_some_and(|from| from != value) || other_rev;
+                (!wrong).then_some((to, told))?
+            }
+            Effect::DiffersRevision { from, asked, current } => {
+                let right = from.is_none_or(|from| from == value) && rev == Some(asked);
+                let told_so = current.is_none_or(|current| current == value);
+                (!right && told_so).then_some((value, rev))?
+            }
+            Effect::Appends { piece, told } => (self.append(value, piece), told),
+        };
+        Some(
+            self.revisions
+                .as_mut()
+                .expect("asked by the caller")
+                .number(value, rev),
+        )
+    }
+}
+
+/// What was written: some logs say it only in the completion.
+fn given(record: &Record) -> Word {
+    if record.input == Word::NIL && record.outcome == Outcome::Ok {
+        record.output
+    } else {
+        record.input
+    }
+}
+
+/// Numbers for values and classes while a subhistory is compiled.
+struct Compiler<'h> {
+    history: &'h History,
+    rules: &'h RegisterRules,
+    values: FxHashMap<Word, StateId>,
+    pairs: FxHashMap<Value, StateId>,
+    next_value: u32,
+    effects: Vec<Effect>,
+    classes: FxHashMap<Effect, ClassId>,
+    pieces: Vec<Piece>,
+    piece_numbers: FxHashMap<Word, u32>,
+    texts: Texts,
+    /// Whether values must be known as texts, because some operation appends.
+    appends: bool,
+    revisions: bool,
+    /// Whether the key is only appended to and read, so far as was seen.
+    grows: bool,
+}
+
+/// A subhistory as a problem for the register.
+pub(crate) fn compile_register(
+    history: &History,
+    rules: &RegisterRules,
+    moments: &Moments<'_>,
+) -> Problem<RegisterMachine> {
+    let mut compiler = Compiler::new(history, rules, moments);
+    let init = compiler.value(history.pool_word(&rules.init), &rules.init);
+    let mut calls: Vec<Call> = Vec::with_capacity(moments.operations());
+    let mut packed = Vec::with_capacity(moments.len());
+    let mut numbers: FxHashMap<OpId, CallId> = FxHashMap::default();
+    let mut waiting = moments.numbering();
+    for (op, completes) in moments.iter() {
+        if completes {
+            if let Some(call) = waiting.get(op) {
+                packed.push(Packed::completed(call));
+            }
+            continue;
+        }
+        let operation = history.operation(op);
+        let complete = moments.is_complete(op);
+        let Some((effect, need)) = compiler.effect(operation, complete) else {
+            continue;
+        };
+        let call = CallId(calls.len() as u32);
+        let after = moments.after(op, |before| numbers.get(&before).copied());
+        let class = compiler.class(effect, after.is_some());
+        calls.push(Call {
+            op,
+            class,
+            need,
+            after,
+        });
+        packed.push(Packed::invoked(call));
+        if need == Need::Required {
+            waiting.put(op, call);
+        }
+        if moments.has_ties() {
+            numbers.insert(op, call);
+        }
+    }
+    let growth = compiler.growth(&calls, &packed);
+    let revisions = compiler.revisions.then(|| {
+        let mut revisions = Revisions::default();
+        revisions.number(init, None);
+        revisions
+    });
+    let machine = RegisterMachine {
+        effects: compiler.effects,
+        init: if revisions.is_some() { StateId(0) } else { init },
+        pieces: compiler.pieces,
+        texts: compiler.texts,
+        next_value: compiler.next_value,
+        growth,
+        revisions,
+    };
+    Problem {
+        machine,
+        calls,
+        moments: packed,
+    }
+}
+
+impl<'h> Compiler<'h> {
+    fn new(history: &'h History, rules: &'h RegisterRules, moments: &Moments<'_>) -> Self {
+        let function = |op| Function::named(history.operation(op).f());
+        let appends =
+            history.knows("append") && moments.invoked().any(|op| function(op) == Some(Function::Append));
+        let by_revision =
+            |op| function(op) == Some(Function::Cas) && history.operation(op).asked_rev().is_some();
+        let revisions = !history.details.is_empty() && moments.invoked().any(by_revision);
+        Compiler {
+            history,
+            rules,
+            values: FxHashMap::default(),
+            pairs: FxHashMap::default(),
+            next_value: 0,
+            effects: Vec::new(),
+            classes: FxHashMap::default(),
+            pieces: Vec::new(),
+            piece_numbers: FxHashMap::default(),
+            texts: Texts::default(),
+            appends,
+            revisions,
+            grows: appends && !revisions,
+        }
+    }
+
+    /// What an operation does, and whether it must have; nothing if it certainly did nothing and saw nothing.
+    fn effect(&mut self, operation: Operation<'_>, complete: bool) -> Option<(Effect, Need)> {
+        let record = operation.record();
+        let known = complete && record.outcome != Outcome::Info;
+        let need = if known { Need::Required } else { Need::Optional };
+        let function = Function::named(operation.f()).expect("histories are validated first");
+        let told = if known { operation.told_rev() } else { None };
+        if record.outcome == Outcome::Fail && (!known || function != Function::Cas) {
+            return None;
+        }
+        let effect = match function {
+            Function::Get if !known => return None,
+            Function::Get => Effect::Reads(self.word(record.output)),
+            Function::Set => {
+                self.grows = false;
+                Effect::Writes(self.word(given(record)), told)
+            }
+            Function::Delete => {
+                self.grows = false;
+                Effect::Writes(self.word(Word::NIL), told)
+            }
+            Function::Append => Effect::Appends {
+                piece: self.piece(given(record)),
+                told,
+            },
+            Function::Cas => {
+                self.grows = false;
+                self.cas(operation, known, told)?
+            }
+        };
+        Some((effect, need))
+    }
+
+    fn cas(&mut self, operation: Operation<'_>, known: bool, told: Option<i64>) -> Option<Effect> {
+        let record = operation.record();
+        let asked = operation.asked_rev();
+        // Only a cas by revision may leave out the expected value; histories are validated first.
+        let (from, to) = self
+            .history
+            .pool
+            .pair(record.input)
+            .unwrap_or((Word::NIL, record.input));
+        let failed = record.outcome == Outcome::Fail;
+        if failed && !is_mismatch(operation, self.rules) {
+            return None;
+        }
+        let current = operation
+            .details()
+            .and_then(|details| details.current.present())
+            .filter(|_| failed);
+        let current = current.map(|current| self.word(current));
+        if let Some(asked) = asked {
+            let from = (from != Word::NIL).then(|| self.word(from));
+            let to = self.word(to);
+            return Some(if failed {
+                Effect::DiffersRevision { from, asked, current }
+            } else {
+                Effect::ExchangesRevision {
+                    from,
+                    asked: Some(asked),
+                    to,
+                    told,
+                }
+            });
+        }
+        let (from, to) = (self.word(from), self.word(to));
+        Some(match (failed, current) {
+            (true, Some(current)) if current == from => Effect::Impossible,
+            (true, Some(current)) => Effect::Reads(current),
+            (true, None) => Effect::Differs(from),
+            (false, _) if from == to && !known => return None,
+            (false, _) if from == to => Effect::Reads(from),
+            (false, _) if self.revisions => Effect::ExchangesRevision {
+                from: Some(from),
+                asked: None,
+                to,
+                told,
+            },
+            (false, _) => Effect::Exchanges(from, to),
+        })
+    }
+
+    fn class(&mut self, effect: Effect, own: bool) -> ClassId {
+        let next = ClassId(self.effects.len() as u32);
+        let class = if own {
+            next
+        } else {
+            *self.classes.entry(effect).or_insert(next)
+        };
+        if class == next {
+            self.effects.push(effect);
+        }
+        class
+    }
+
+    fn word(&mut self, word: Word) -> StateId {
+        if let Some(&known) = self.values.get(&word) {
+            return known;
+        }
+        let value = self.history.pool.value(word);
+        let number = self.value(Some(word), &value);
+        self.values.insert(word, number);
+        number
+    }
+
+    /// Pairs are not shared in the pool, and the initial value may not be in it: those go by their content.
+    fn value(&mut self, word: Option<Word>, value: &Value) -> StateId {
+        let by_content = word.is_none() || matches!(value, Value::List(elements) if elements.len() == 2);
+        if by_content && let Some(&known) = self.pairs.get(value) {
+            return known;
+        }
+        let number = StateId(self.next_value);
+        self.next_value += 1;
+        match word {
+            Some(word) if !by_content => drop(self.values.insert(word, number)),
+            _ => drop(self.pairs.insert(value.clone(), number)),
+        }
+        if self.appends {
+            let text = appended(value, &Value::Nil);
+            let text = text.as_str().expect("appending makes a text");
+            // Nothing and the empty text differ when read; appending makes texts only.
+            if value.as_str().is_some() {
+                self.texts.insert(TextHash::of(text), number);
+            } else {
+                self.texts.name(number, TextHash::of(text));
+            }
+        }
+        number
+    }
+
+    fn piece(&mut self, word: Word) -> u32 {
+        if let Some(&known) = self.piece_numbers.get(&word) {
+            return known;
+        }
+        let text = appended(&self.history.pool.value(word), &Value::Nil);
+        let number = self.pieces.len() as u32;
+        self.pieces
+            .push(Piece::of(text.as_str().expect("appending makes a text")));
+        self.piece_numbers.insert(word, number);
+        number
+    }
+
+    /// What bounds a text that only grows.
+    fn growth(&self, calls: &[Call], moments: &[Packed]) -> Option<Growth> {
+        if !self.grows {
+            return None;
+        }
+        let mut longest = (TextHash::EMPTY, None);
+        let mut shortest = vec![u64::MAX; moments.len() + 1];
+        for (at, moment) in moments.iter().enumerate().rev() {
+            shortest[at] = shortest[at + 1];
+            let Moment::Invoked(call) = moment.moment() else {
+                continue;
+            };
+            let Call { class, op, .. } = calls[call.0 as usize];
+            let Effect::Reads(value) = self.effects[class.0 as usize] else {
+                continue;
+            };
+            let hash = self.texts.hash(value).unwrap_or(TextHash::EMPTY);
+            shortest[at] = shortest[at].min(hash.length());
+            if longest.1.is_none() || hash.length() > longest.0.length() {
+                longest = (hash, Some(op));
+            }
+        }
+        let longest = longest.1.map(|op| self.history.operation(op).output());
+        let text = longest.as_ref().and_then(Value::as_str).unwrap_or_default();
+        let mut beginnings = Vec::with_capacity(text.len() + 1);
+        let mut hash = TextHash::EMPTY;
+        beginnings.push(hash);
+        for byte in text.bytes() {
+            hash = hash.then(std::iter::once(byte));
+            beginnings.push(hash);
+        }
+        Some(Growth { beginnings, shortest })
+    }
+}

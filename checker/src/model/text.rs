@@ -1,0 +1,137 @@
+//! Texts that grow by appending, known by their length and a hash that can be continued.
+
+use rustc_hash::FxHashMap;
+
+use crate::engine::StateId;
+
+/// A polynomial hash modulo the prime 2^61 - 1, twice, with two bases: texts of one length that differ collide
+/// with a chance of about length / 2^122.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TextHash {
+    length: u64,
+    hash: [u64; 2],
+}
+
+const PRIME: u64 = (1 << 61) - 1;
+/// Digits of pi and e, so that nobody need believe they were chosen.
+const BASES: [u64; 2] = [314_159_265_358_979_323, 271_828_182_845_904_523];
+
+/// A piece of text to append, with the powers of the bases that its length needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    hash: TextHash,
+    powers: [u64; 2],
+}
+
+fn multiply(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    let folded = (product as u64 & PRIME) + (product >> 61) as u64;
+    if folded >= PRIME { folded - PRIME } else { folded }
+}
+
+fn add(a: u64, b: u64) -> u64 {
+    let sum = a + b;
+    if sum >= PRIME { sum - PRIME } else { sum }
+}
+
+impl TextHash {
+    pub(crate) const EMPTY: TextHash = TextHash {
+        length: 0,
+        hash: [0; 2],
+    };
+
+    pub(crate) fn of(text: &str) -> TextHash {
+        TextHash::EMPTY.then(text.bytes())
+    }
+
+    pub(crate) fn length(self) -> u64 {
+        self.length
+    }
+
+    /// The hash of the text with these bytes behind it.
+    pub(crate) fn then(mut self, bytes: impl Iterator<Item = u8>) -> TextHash {
+        for byte in bytes {
+            for (hash, base) in self.hash.iter_mut().zip(BASES) {
+                *hash = add(multiply(*hash, base), u64::from(byte) + 1);
+            }
+            self.length += 1;
+        }
+        self
+    }
+
+    /// The hash of the text with a piece behind it.
+    pub(crate) fn append(self, piece: &Piece) -> TextHash {
+        let mut hash = self.hash;
+        for ((hash, power), more) in hash.iter_mut().zip(piece.powers).zip(piece.hash.hash) {
+            *hash = add(multiply(*hash, power), more);
+        }
+        TextHash {
+            length: self.length + piece.hash.length,
+            hash,
+        }
+    }
+}
+
+impl Piece {
+    pub(crate) fn of(text: &str) -> Piece {
+        let mut powers = [1; 2];
+        for (power, base) in powers.iter_mut().zip(BASES) {
+            for _ in 0..text.len() {
+                *power = multiply(*power, base);
+            }
+        }
+        Piece {
+            hash: TextHash::of(text),
+            powers,
+        }
+    }
+}
+
+/// The states of a subhistory that are texts.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    states: FxHashMap<TextHash, StateId>,
+    hashes: FxHashMap<StateId, TextHash>,
+}
+
+impl Texts {
+    pub(crate) fn insert(&mut self, hash: TextHash, state: StateId) {
+        self.states.insert(hash, state);
+        self.hashes.insert(state, hash);
+    }
+
+    /// A state that appending continues as this text, but does not lead to.
+    pub(crate) fn name(&mut self, state: StateId, hash: TextHash) {
+        self.hashes.insert(state, hash);
+    }
+
+    pub(crate) fn state(&self, hash: TextHash) -> Option<StateId> {
+        self.states.get(&hash).copied()
+    }
+
+    pub(crate) fn hash(&self, state: StateId) -> Option<TextHash> {
+        self.hashes.get(&state).copied()
+    }
+}
+
+/// What is known of a key that is only appended to and read: the state can only grow, so that every read that
+/// is still to come must begin with it.
+#[derive(Debug)]
+pub(crate) struct Growth {
+    /// The hash of every beginning of the longest text that is read, by its length.
+    pub(crate) beginnings: Vec<TextHash>,
+    /// Per moment, the shortest text that is read by an operation invoked from then on.
+    pub(crate) shortest: Vec<u64>,
+}
+
+impl Growth {
+    /// Whether a text can still become every text that is read from some moment on.
+    pub(crate) fn allows(&self, text: TextHash, moment: usize) -> bool {
+        let shortest = self.shortest.get(moment).copied().unwrap_or(u64::MAX);
+        let begins = self
+            .beginnings
+            .get(text.length as usize)
+            .is_none_or(|beginning| *beginning == text);
+        begins && text.length <= shortest
+    }
+}

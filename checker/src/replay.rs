@@ -1,0 +1,78 @@
+//! Checks a linearization. Shares nothing with the engines but the model in plain words.
+
+use rustc_hash::FxHashSet;
+use thiserror::Error;
+
+use crate::history::{NEVER, OpId, Operation};
+use crate::model::{Domain, Model, Observed};
+use crate::subhistory::Moments;
+
+/// Why an order is no linearization.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReplayError {
+    /// The order has an operation twice, or one that does not belong into it.
+    #[error("operation {} is there twice or does not belong there", .0.0)]
+    OutOfPlace(OpId),
+    /// The order leaves out an operation that completed.
+    #[error("operation {} completed but is not there", .0.0)]
+    Missing(OpId),
+    /// The order puts an operation before one that had completed when it was invoked.
+    #[error("operation {} comes before operation {}, which had completed when it was invoked", .0.0, .1.0)]
+    OutOfTime(OpId, OpId),
+    /// The model says that an operation cannot have ended so.
+    #[error("operation {} cannot have had its result there", .0.0)]
+    Impossible(OpId),
+}
+
+/// Replays an order of the operations of a subhistory through the model.
+pub(crate) fn replay<D: Domain>(
+    domain: &D,
+    moments: &Moments<'_>,
+    order: &[OpId],
+) -> Result<(), ReplayError> {
+    let belongs: FxHashSet<OpId> = moments.invoked().collect();
+    let mut seen = FxHashSet::default();
+    let mut state = domain.rules().init();
+    // The operation of the latest invocation so far: nothing that comes now may have completed before that.
+    let mut latest: Option<Operation<'_>> = None;
+    for &op in order {
+        if !belongs.contains(&op) || !seen.insert(op) {
+            return Err(ReplayError::OutOfPlace(op));
+        }
+        let operation = moments.operation(op);
+        if let Some(latest) = latest
+            && operation.record().completed < latest.record().invoked
+        {
+            return Err(ReplayError::OutOfTime(latest.id(), op));
+        }
+        if latest.is_none_or(|latest| latest.record().invoked < operation.record().invoked) {
+            latest = Some(operation);
+        }
+        if let Some(before) = moments.after(op, |before| belongs.contains(&before).then_some(before))
+            && !seen.contains(&before)
+            && counts(domain, moments, before)
+        {
+            return Err(ReplayError::OutOfTime(op, before));
+        }
+        let call = domain.call(operation, moments.is_complete(op)).ok().flatten();
+        let call = call.ok_or(ReplayError::OutOfPlace(op))?;
+        state = domain
+            .rules()
+            .step(&state, &call)
+            .ok_or(ReplayError::Impossible(op))?;
+    }
+    for op in moments.invoked() {
+        if !seen.contains(&op) && counts(domain, moments, op) {
+            return Err(ReplayError::Missing(op));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an operation must have taken effect.
+fn counts<D: Domain>(domain: &D, moments: &Moments<'_>, op: OpId) -> bool {
+    let operation = moments.operation(op);
+    let complete = moments.is_complete(op) && operation.record().completed != NEVER;
+    let call = domain.call(operation, complete).ok().flatten();
+    call.is_some_and(|call| call.result != Observed::Unknown)
+}

@@ -1,0 +1,217 @@
+//! The moments of a history, apart for each key.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::engine::CallId;
+use crate::history::{History, NEVER, OpId, Operation, Word};
+
+/// Every subhistory of a history: one per key, or one if there are no keys.
+#[derive(Debug)]
+pub(crate) struct Subhistories {
+    keys: Vec<Word>,
+    /// The moments of all, one subhistory after another; bit 0 says whether it is a completion.
+    moments: Vec<u32>,
+    starts: Vec<usize>,
+}
+
+impl Subhistories {
+    /// Splits a history by key.
+    pub(crate) fn by_key(history: &History) -> Subhistories {
+        let mut numbers: FxHashMap<Word, u32> = FxHashMap::default();
+        let mut keys = Vec::new();
+        let mut sizes: Vec<usize> = Vec::new();
+        let mut key_of = Vec::with_capacity(history.records.len());
+        for record in &history.records {
+            let number = *numbers.entry(record.key).or_insert_with(|| {
+                keys.push(record.key);
+                sizes.push(0);
+                keys.len() as u32 - 1
+            });
+            sizes[number as usize] += 1 + usize::from(record.completed != NEVER);
+            key_of.push(number);
+        }
+        let mut starts = vec![0; keys.len() + 1];
+        for (at, size) in sizes.iter().enumerate() {
+            starts[at + 1] = starts[at] + size;
+        }
+        let mut next = starts.clone();
+        let mut moments = vec![0; starts[keys.len()]];
+        for packed in in_order(history) {
+            let key = key_of[(packed >> 1) as usize] as usize;
+            moments[next[key]] = packed;
+            next[key] += 1;
+        }
+        Subhistories {
+            keys,
+            moments,
+            starts,
+        }
+    }
+
+    /// The whole history as one, for models in which operations touch several keys.
+    pub(crate) fn whole(history: &History) -> Subhistories {
+        let moments = in_order(history);
+        let starts = vec![0, moments.len()];
+        Subhistories {
+            keys: vec![Word::ABSENT],
+            moments,
+            starts,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(crate) fn key(&self, at: usize) -> Word {
+        self.keys[at]
+    }
+
+    pub(crate) fn moments<'a>(&'a self, history: &'a History, at: usize) -> Moments<'a> {
+        Moments {
+            history,
+            packed: &self.moments[self.starts[at]..self.starts[at + 1]],
+            complete: None,
+        }
+    }
+
+    /// Subhistories by size, the largest first.
+    pub(crate) fn largest_first(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.sort_by_key(|&at| std::cmp::Reverse(self.starts[at + 1] - self.starts[at]));
+        order
+    }
+}
+
+/// Invocations and completions in the order that decides verdicts.
+fn in_order(history: &History) -> Vec<u32> {
+    let places = history
+        .records
+        .iter()
+        .map(|record| 1 + usize::from(record.completed != NEVER))
+        .sum();
+    let mut moments = vec![0; places];
+    assert!(
+        history.records.len() < 1 << 31,
+        "a history has fewer than 2^31 operations"
+    );
+    for (id, record) in history.records.iter().enumerate() {
+        moments[record.invoked as usize] = (id as u32) << 1;
+        if record.completed != NEVER {
+            moments[record.completed as usize] = (id as u32) << 1 | 1;
+        }
+    }
+    moments
+}
+
+/// Some moments of a history, in order. An operation whose completion is not among them has an unknown outcome.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moments<'a> {
+    history: &'a History,
+    packed: &'a [u32],
+    /// Which operations complete; without it, those that complete in the history.
+    complete: Option<&'a FxHashSet<OpId>>,
+}
+
+impl<'a> Moments<'a> {
+    /// Moments that leave some of the history's out.
+    pub(crate) fn some(
+        history: &'a History,
+        packed: &'a [u32],
+        complete: &'a FxHashSet<OpId>,
+    ) -> Moments<'a> {
+        Moments {
+            history,
+            packed,
+            complete: Some(complete),
+        }
+    }
+
+    /// Moments that leave nothing out of what is among them.
+    pub(crate) fn all(history: &'a History, packed: &'a [u32]) -> Moments<'a> {
+        Moments {
+            history,
+            packed,
+            complete: None,
+        }
+    }
+
+    /// Operations whose completions are among these moments.
+    pub(crate) fn completed(&self) -> impl Iterator<Item = OpId> + use<'a> {
+        self.iter().filter(|&(_, completes)| completes).map(|(op, _)| op)
+    }
+
+    pub(crate) fn packed(&self) -> &'a [u32] {
+        self.packed
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.packed.len()
+    }
+
+    /// How many operations are invoked, about.
+    pub(crate) fn operations(&self) -> usize {
+        self.packed.len() / 2 + 1
+    }
+
+    /// Each moment: which operation, and whether it is its completion.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (OpId, bool)> + use<'a> {
+        self.packed
+            .iter()
+            .map(|&packed| (OpId(packed >> 1), packed & 1 == 1))
+    }
+
+    pub(crate) fn invoked(&self) -> impl Iterator<Item = OpId> + use<'a> {
+        self.iter().filter(|&(_, completes)| !completes).map(|(op, _)| op)
+    }
+
+    pub(crate) fn operation(&self, op: OpId) -> Operation<'a> {
+        self.history.operation(op)
+    }
+
+    pub(crate) fn is_complete(&self, op: OpId) -> bool {
+        match self.complete {
+            Some(complete) => complete.contains(&op),
+            None => self.history.records[op.0 as usize].completed != NEVER,
+        }
+    }
+
+    pub(crate) fn has_ties(&self) -> bool {
+        !self.history.same_instant.is_empty()
+    }
+
+    /// The latest operation of the same process that completed in the instant in which this one was invoked and
+    /// that counts here.
+    pub(crate) fn after<T>(&self, op: OpId, call: impl Fn(OpId) -> Option<T>) -> Option<T> {
+        let ties = &self.history.same_instant;
+        let mut op = op;
+        while let Ok(at) = ties.binary_search_by_key(&op, |&(later, _)| later) {
+            op = ties[at].1;
+            if let Some(call) = call(op) {
+                return Some(call);
+            }
+        }
+        None
+    }
+
+    /// Room for the calls of these moments by their operations.
+    pub(crate) fn numbering(&self) -> Numbering {
+        Numbering::default()
+    }
+}
+
+/// Which call an operation that has not completed became.
+#[derive(Debug, Default)]
+pub(crate) struct Numbering {
+    open: FxHashMap<OpId, CallId>,
+}
+
+impl Numbering {
+    pub(crate) fn put(&mut self, op: OpId, call: CallId) {
+        self.open.insert(op, call);
+    }
+
+    pub(crate) fn get(&mut self, op: OpId) -> Option<CallId> {
+        self.open.remove(&op)
+    }
+}

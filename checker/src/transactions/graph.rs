@@ -1,0 +1,224 @@
+//! Who depends on whom, as a petgraph graph.
+//!
+//! Its first vertices are the transactions. Relations in which everybody of one set precedes everybody of
+//! another (everyone who read the last version, everyone who replaced it; everyone who had ended, everyone who
+//! had not begun) have quadratically many pairs; they are written with *relays*, further vertices that stand
+//! for "from here on" and belong to one relation each. A path from transaction to transaction through relays is
+//! one edge, and costs and counts as one.
+
+use petgraph::Directed;
+use petgraph::graph::{Graph, NodeIndex};
+
+use crate::history::{NEVER, OpId, Outcome};
+
+use super::anomaly::Evidence;
+use super::transaction::{Transactions, WriteId};
+
+/// Why one transaction precedes another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Relation {
+    /// It wrote the version that the other one's write replaced, directly or not.
+    Ww,
+    /// It wrote the version that the other one read.
+    Wr,
+    /// It read a version that the other one's write replaced, directly or not.
+    Rw,
+    /// The same process did it before the other one.
+    Process,
+    /// It had ended before the other one began.
+    Realtime,
+}
+
+/// An edge, or a part of one that leads through relays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) relation: Relation,
+    /// What the edge rests on.
+    pub(super) evidence: Evidence,
+    /// Whether it goes on an edge that was begun before: it leaves a relay.
+    pub(super) continues: bool,
+    /// The later write of ww and rw, the write that was read of wr; of no use otherwise, and not known where a
+    /// relay is entered.
+    pub(super) write: Option<WriteId>,
+}
+
+/// The dependencies of a history.
+pub(super) struct Dependencies {
+    pub(super) graph: Graph<(), Link, Directed, u32>,
+    pub(super) transactions: usize,
+}
+
+/// Below this many pairs a relation is written pair by pair.
+const PAIRS: usize = 64;
+
+impl Dependencies {
+    pub(super) fn new(transactions: usize) -> Dependencies {
+        let mut graph = Graph::with_capacity(transactions * 2, transactions * 6);
+        for _ in 0..transactions {
+            graph.add_node(());
+        }
+        Dependencies { graph, transactions }
+    }
+
+    pub(super) fn is_transaction(&self, vertex: NodeIndex<u32>) -> bool {
+        vertex.index() < self.transactions
+    }
+
+    /// Adds an edge between two transactions, unless they are one.
+    pub(super) fn link(&mut self, from: OpId, to: OpId, relation: Relation, evidence: Evidence, write: WriteId) {
+        if from != to {
+            let link = Link {
+                relation,
+                evidence,
+                continues: false,
+                write: Some(write),
+            };
+            self.graph.add_edge(vertex(from), vertex(to), link);
+        }
+    }
+
+    /// Puts everyone of `readers` before everyone of `writers` but themselves.
+    ///
+    /// With many of both, the writers get two chains of relays, one in each direction. Who is no writer enters
+    /// at the head of the first and reaches all; who is a writer enters both just beyond itself.
+    pub(super) fn link_all(
+        &mut self,
+        readers: &[OpId],
+        writers: &[(OpId, WriteId)],
+        relation: Relation,
+        evidence: Evidence,
+    ) {
+        if readers.len().saturating_mul(writers.len()) <= PAIRS || readers.len() <= 1 || writers.len() <= 1 {
+            for &reader in readers {
+                for &(writer, write) in writers {
+                    self.link(reader, writer, relation, evidence, write);
+                }
+            }
+            return;
+        }
+        let entry = Link {
+            relation,
+            evidence,
+            continues: false,
+            write: None,
+        };
+        let mut writers = writers.to_vec();
+        writers.sort_unstable();
+        let upwards = self.chain(&writers, entry);
+        writers.reverse();
+        let downwards = self.chain(&writers, entry);
+        writers.reverse();
+        let count = writers.len();
+        for &reader in readers {
+            let first = writers.partition_point(|&(writer, _)| writer < reader);
+            let beyond = writers.partition_point(|&(writer, _)| writer <= reader);
+            if first == beyond {
+                self.graph.add_edge(vertex(reader), upwards[0], entry);
+                continue;
+            }
+            if let Some(&relay) = upwards.get(beyond) {
+                self.graph.add_edge(vertex(reader), relay, entry);
+            }
+            if first > 0 {
+                self.graph.add_edge(vertex(reader), downwards[count - first], entry);
+            }
+        }
+    }
+
+    /// One relay for each writer; from each the writers from there on are reached.
+    fn chain(&mut self, writers: &[(OpId, WriteId)], entry: Link) -> Vec<NodeIndex<u32>> {
+        let relays: Vec<NodeIndex<u32>> = writers.iter().map(|_| self.graph.add_node(())).collect();
+        for (at, &(writer, write)) in writers.iter().enumerate() {
+            let leave = Link {
+                continues: true,
+                write: Some(write),
+                ..entry
+            };
+            self.graph.add_edge(relays[at], vertex(writer), leave);
+            if let Some(&next) = relays.get(at + 1) {
+                let onward = Link {
+                    continues: true,
+                    ..entry
+                };
+                self.graph.add_edge(relays[at], next, onward);
+            }
+        }
+        relays
+    }
+
+    /// Puts transactions in the order in which each process did them, and after everything that had ended
+    /// before they began.
+    ///
+    /// Time is a chain of relays: whatever ended since the last relay leads into a new one as soon as something
+    /// begins. So the edges are at most three for each transaction, however many run at once; every pair in
+    /// real-time order is joined, through the relays between them.
+    pub(super) fn link_orders(&mut self, transactions: &Transactions<'_>, counts: impl Fn(OpId) -> bool) {
+        let mut events: Vec<(u32, OpId, bool)> = Vec::with_capacity(transactions.list.len() * 2);
+        for id in transactions.ids().filter(|&id| counts(id)) {
+            let transaction = transactions.get(id);
+            events.push((transaction.invoked, id, true));
+            if transaction.completed != NEVER {
+                events.push((transaction.completed, id, false));
+            }
+        }
+        events.sort_unstable();
+        let time = Link {
+            relation: Relation::Realtime,
+            evidence: Evidence::Realtime,
+            continues: false,
+            write: None,
+        };
+        let onward = Link {
+            continues: true,
+            ..time
+        };
+        let process = Link {
+            relation: Relation::Process,
+            evidence: Evidence::Process,
+            continues: false,
+            write: None,
+        };
+        let mut last_of_process = rustc_hash::FxHashMap::default();
+        let mut now: Option<NodeIndex<u32>> = None;
+        let mut ended: Vec<OpId> = Vec::new();
+        for (_, id, begins) in events {
+            if !begins {
+                ended.push(id);
+                last_of_process.insert(transactions.get(id).process, id);
+                continue;
+            }
+            if !ended.is_empty() {
+                let relay = self.graph.add_node(());
+                if let Some(before) = now.replace(relay) {
+                    self.graph.add_edge(before, relay, onward);
+                }
+                for ended in ended.drain(..) {
+                    self.graph.add_edge(vertex(ended), relay, time);
+                }
+            }
+            if let Some(now) = now {
+                self.graph.add_edge(now, vertex(id), onward);
+            }
+            if let Some(&before) = last_of_process.get(&transactions.get(id).process) {
+                self.graph.add_edge(vertex(before), vertex(id), process);
+            }
+        }
+    }
+}
+
+pub(super) fn vertex(id: OpId) -> NodeIndex<u32> {
+    NodeIndex::new(id.0 as usize)
+}
+
+/// Which transactions count as having happened: those that did, and those of unknown outcome of which
+/// something was seen.
+pub(super) fn happened(transactions: &Transactions<'_>, seen: &[bool]) -> Vec<bool> {
+    transactions
+        .ids()
+        .map(|id| match transactions.outcome(id) {
+            Outcome::Ok => true,
+            Outcome::Info => seen[id.0 as usize],
+            Outcome::Fail => false,
+        })
+        .collect()
+}

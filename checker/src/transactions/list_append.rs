@@ -1,0 +1,629 @@
+//! Lists that transactions append to: every read shows the order of all the writes before it.
+//!
+//! The longest read of a list is the order of its versions, provided that every other read is a beginning of
+//! it. Appends that no read shows came after everything that was read; their own order is not known and, since
+//! nobody saw it, decides nothing. With that the dependency graph is complete: a history of this form whose
+//! graph (with the real-time edges) has no cycle, and which shows none of the anomalies that need no graph, has
+//! a serial order (that agrees with real time), and any topological order of the graph is one.
+
+use crate::history::{OpId, Outcome};
+
+use super::anomaly::{AnomalyKind, Evidence};
+use super::explain::Explain;
+use super::finding::{Finding, Findings};
+use super::graph::{Dependencies, Relation, happened};
+use super::node::{Elements, Node, Numbers, push_under};
+use super::transaction::{Step, Transactions, WriteId};
+
+/// What the reads say about the lists.
+pub(super) struct Lists<'t, 'a> {
+    transactions: &'t Transactions<'a>,
+    lists: Vec<List<'a>>,
+    /// The place of a write's element in the order of its list, [`UNREAD`] if no read shows it.
+    places: Vec<u32>,
+    /// Whether some read shows a write of the transaction.
+    seen: Vec<bool>,
+    /// Elements that nobody wrote.
+    garbage: Numbers,
+}
+
+/// One key.
+#[derive(Default)]
+struct List<'a> {
+    /// The longest read.
+    order: Vec<Element<'a>>,
+    /// Who read it.
+    witness: Option<OpId>,
+    /// How far all reads agree with it, if not all do.
+    agreed: Option<usize>,
+    /// Reads that are beginnings of it.
+    reads: Vec<Seen<'a>>,
+    /// Reads that are not.
+    strange: Vec<Seen<'a>>,
+}
+
+#[derive(Clone, Copy)]
+struct Element<'a> {
+    value: Node<'a>,
+    write: Option<WriteId>,
+}
+
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    by: OpId,
+    step: u32,
+    elements: Elements<'a>,
+}
+
+const UNREAD: u32 = u32::MAX;
+
+impl<'t, 'a> Lists<'t, 'a> {
+    pub(super) fn of(transactions: &'t Transactions<'a>, findings: &mut Findings) -> Lists<'t, 'a> {
+        let mut lists = Lists {
+            transactions,
+            lists: Vec::new(),
+            places: vec![UNREAD; transactions.writes.len()],
+            seen: vec![false; transactions.list.len()],
+            garbage: Numbers::default(),
+        };
+        lists.lists.resize_with(transactions.keys.len(), List::default);
+        for id in transactions.ids() {
+            for (step, what) in transactions.steps(id).iter().enumerate() {
+                if let Step::Read { key, seen } = *what {
+                    let elements = seen.elements().unwrap_or(Elements::NONE);
+                    lists.read(
+                        key,
+                        Seen {
+                            by: id,
+                            step: step as u32,
+                            elements,
+                        },
+                        findings,
+                    );
+                }
+            }
+            lists.check_internal(id, findings);
+        }
+        for key in 0..lists.lists.len() as u32 {
+            lists.check_strange(key, findings);
+            lists.check_aborted(key, findings);
+            lists.check_reads(key, findings);
+        }
+        lists.check_lost_updates(findings);
+        lists
+    }
+
+    /// Takes one read into the order of its list.
+    fn read(&mut self, key: u32, seen: Seen<'a>, findings: &mut Findings) {
+        let list = &mut self.lists[key as usize];
+        let (known, len) = (list.order.len(), seen.elements.len());
+        let common = list
+            .order
+            .iter()
+            .zip(seen.elements.iter())
+            .take_while(|(element, node)| element.value == *node)
+            .count();
+        if common < known.min(len) {
+            let against = list.witness.expect("a list with elements was read by somebody");
+            list.agreed = Some(list.agreed.map_or(common, |agreed| agreed.min(common)));
+            list.strange.push(seen);
+            findings.add(AnomalyKind::IncompatibleOrder, || {
+                self.incompatible(key, seen, against, common)
+            });
+            return;
+        }
+        for value in seen.elements.iter().skip(known) {
+            let write = self.transactions.writer(key, value);
+            let list = &mut self.lists[key as usize];
+            let twice = match write {
+                Some(write) => self.places[write.0 as usize] != UNREAD,
+                None => {
+                    let new = self.garbage.put(key, value, list.order.len() as u32);
+                    new != list.order.len() as u32
+                }
+            };
+            if twice {
+                for element in list.order.drain(known..) {
+                    if let Some(write) = element.write {
+                        self.places[write.0 as usize] = UNREAD;
+                    }
+                }
+                list.agreed = Some(list.agreed.map_or(known, |agreed| agreed.min(known)));
+                list.strange.push(seen);
+                return;
+            }
+            if let Some(write) = write {
+                self.places[write.0 as usize] = list.order.len() as u32;
+            }
+            list.order.push(Element { value, write });
+        }
+        let list = &mut self.lists[key as usize];
+        if len > known {
+            list.witness = Some(seen.by);
+        }
+        list.reads.push(seen);
+    }
+
+    /// What a transaction reads must be what it read before and then appended.
+    fn check_internal(&self, id: OpId, findings: &mut Findings) {
+        let steps = self.transactions.steps(id);
+        if steps.len() < 2 {
+            return;
+        }
+        for (at, what) in steps.iter().enumerate() {
+            let Step::Read { key, seen } = *what else { continue };
+            let elements = seen.elements().unwrap_or(Elements::NONE);
+            let mut before: Option<Elements<'a>> = None;
+            let mut own: Vec<Node<'a>> = Vec::new();
+            for earlier in &steps[..at] {
+                match *earlier {
+                    Step::Read { key: other, seen } if other == key => {
+                        before = Some(seen.elements().unwrap_or(Elements::NONE));
+                        own.clear();
+                    }
+                    Step::Write(write) if self.transactions.write(write).key == key => {
+                        own.push(self.transactions.write(write).value);
+                    }
+                    Step::Read { .. } | Step::Write(_) => {}
+                }
+            }
+            let length = before.map(|before| before.len() + own.len());
+            let fits = length.unwrap_or(own.len()) <= elements.len()
+                && length.is_none_or(|length| length == elements.len())
+                && before.is_none_or(|before| before.iter().zip(elements.iter()).all(|(a, b)| a == b))
+                && own
+                    .iter()
+                    .rev()
+                    .enumerate()
+                    .all(|(back, value)| elements.get(elements.len() - 1 - back) == Some(*value));
+            if !fits {
+                findings.add(AnomalyKind::Internal, || {
+                    let name = self.transactions.key(key);
+                    let own: Vec<String> = own.iter().map(|value| value.to_value().to_string()).collect();
+                    let expected = match before {
+                        Some(before) if own.is_empty() => format!("it had read {} before", whole(before)),
+                        Some(before) => format!(
+                            "it had read {} before and then appended {}",
+                            whole(before),
+                            own.join(", ")
+                        ),
+                        None => format!("it had appended {} before", own.join(", ")),
+                    };
+                    let sentence = format!("T{} read {} of key {name}, although {expected}", id.0, whole(elements));
+                    Finding::new(Some(name.clone()), sentence, vec![id])
+                });
+                return;
+            }
+        }
+    }
+
+    /// Reads that fit no order: do they hold elements twice, or elements that cannot be there at all?
+    fn check_strange(&mut self, key: u32, findings: &mut Findings) {
+        let name = self.transactions.key(key);
+        let strange = std::mem::take(&mut self.lists[key as usize].strange);
+        for seen in &strange {
+            let mut counts = Numbers::default();
+            for (at, value) in seen.elements.iter().enumerate() {
+                let first = counts.put(0, value, at as u32);
+                if first != at as u32 {
+                    findings.add(AnomalyKind::DuplicateElements, || {
+                        let sentence = format!(
+                            "T{} read {value} twice in key {name} = {list}, but it was appended once",
+                            seen.by.0,
+                            value = value.to_value(),
+                            list = around(seen.elements, at),
+                        );
+                        Finding::new(Some(name.clone()), sentence, vec![seen.by])
+                    });
+                }
+                match self.transactions.writer(key, value) {
+                    None => findings.add(AnomalyKind::GarbageRead, || self.garbage_read(key, *seen, value)),
+                    Some(write) => {
+                        let by = self.transactions.write(write).by;
+                        self.seen[by.0 as usize] = true;
+                        if self.transactions.outcome(by) == Outcome::Fail {
+                            findings.add(AnomalyKind::G1a, || self.aborted_read(key, *seen, write));
+                        }
+                        if by == seen.by && self.later_in(seen.by, seen.step, write) {
+                            findings.add(AnomalyKind::FutureRead, || self.future_read(key, *seen, write));
+                        }
+                    }
+                }
+            }
+        }
+        self.lists[key as usize].strange = strange;
+    }
+
+    /// Aborted elements in the order, and committed ones after them.
+    fn check_aborted(&mut self, key: u32, findings: &mut Findings) {
+        let mut aborted: Option<WriteId> = None;
+        for element in &self.lists[key as usize].order {
+            let Some(write) = element.write else { continue };
+            let by = self.transactions.write(write).by;
+            self.seen[by.0 as usize] = true;
+            match self.transactions.outcome(by) {
+                Outcome::Fail => aborted = Some(write),
+                Outcome::Info => {}
+                Outcome::Ok => {
+                    if let Some(aborted) = aborted.take() {
+                        findings.add(AnomalyKind::DirtyUpdate, || self.dirty_update(key, aborted, write));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads of what nobody wrote, of what was aborted, of what was not final, of what was still to come.
+    fn check_reads(&self, key: u32, findings: &mut Findings) {
+        let list = &self.lists[key as usize];
+        let is = |outcome: Outcome| {
+            move |element: &Element<'_>| {
+                element
+                    .write
+                    .is_some_and(|write| self.transactions.outcome(self.transactions.write(write).by) == outcome)
+            }
+        };
+        let garbage = list.order.iter().position(|element| element.write.is_none());
+        let aborted = list.order.iter().position(is(Outcome::Fail));
+        for &seen in &list.reads {
+            let len = seen.elements.len();
+            if let Some(garbage) = garbage.filter(|&garbage| garbage < len) {
+                findings.add(AnomalyKind::GarbageRead, || {
+                    self.garbage_read(key, seen, list.order[garbage].value)
+                });
+            }
+            if let Some(aborted) = aborted.filter(|&aborted| aborted < len) {
+                let write = list.order[aborted].write.expect("aborted by somebody");
+                findings.add(AnomalyKind::G1a, || self.aborted_read(key, seen, write));
+            }
+            self.check_future(key, seen, findings);
+        }
+        for &seen in list.reads.iter().chain(&list.strange) {
+            let Some(write) = self.last_write(key, seen) else { continue };
+            let last = self.transactions.write(write);
+            if last.replaced && last.by != seen.by && self.transactions.outcome(last.by) != Outcome::Fail {
+                findings.add(AnomalyKind::G1b, || self.intermediate_read(key, seen, write));
+            }
+        }
+    }
+
+    fn check_future(&self, key: u32, seen: Seen<'a>, findings: &mut Findings) {
+        for step in &self.transactions.steps(seen.by)[seen.step as usize..] {
+            if let Step::Write(write) = *step
+                && self.transactions.write(write).key == key
+                && (self.places[write.0 as usize] as usize) < seen.elements.len()
+            {
+                findings.add(AnomalyKind::FutureRead, || self.future_read(key, seen, write));
+            }
+        }
+    }
+
+    /// Who read one version and appended to it: there can be one such transaction.
+    fn check_lost_updates(&self, findings: &mut Findings) {
+        let mut updaters: Vec<Vec<(Elements<'a>, OpId)>> = Vec::new();
+        for id in self.transactions.ids() {
+            let steps = self.transactions.steps(id);
+            let mut met: Vec<u32> = Vec::new();
+            for (at, step) in steps.iter().enumerate() {
+                let key = match *step {
+                    Step::Read { key, .. } => key,
+                    Step::Write(write) => self.transactions.write(write).key,
+                };
+                if met.contains(&key) {
+                    continue;
+                }
+                met.push(key);
+                let appends = |step: &Step<'_>| matches!(*step, Step::Write(write) if self.transactions.write(write).key == key);
+                if let Step::Read { seen, .. } = *step
+                    && steps[at..].iter().any(appends)
+                {
+                    push_under(&mut updaters, key, (seen.elements().unwrap_or(Elements::NONE), id));
+                }
+            }
+        }
+        for (key, updaters) in updaters.iter_mut().enumerate() {
+            updaters.sort_by_key(|(version, _)| version.len());
+            for group in updaters.chunk_by(|(one, _), (two, _)| {
+                one.len() == two.len() && one.iter().zip(two.iter()).all(|(a, b)| a == b)
+            }) {
+                if group.len() < 2 {
+                    continue;
+                }
+                findings.add(AnomalyKind::LostUpdate, || {
+                    let name = self.transactions.key(key as u32);
+                    let who: Vec<String> = group.iter().map(|(_, id)| format!("T{}", id.0)).collect();
+                    let sentence = format!(
+                        "{} all read key {name} = {} and then appended to it: each missed what the others appended",
+                        listed(&who),
+                        whole(group[0].0),
+                    );
+                    let ids = group.iter().map(|&(_, id)| id).take(MOST_NAMED).collect();
+                    Finding::new(Some(name.clone()), sentence, ids)
+                });
+            }
+        }
+    }
+
+    /// Adds every dependency to a graph; says which transactions count as having happened.
+    pub(super) fn link(&self, graph: &mut Dependencies) -> Vec<bool> {
+        let happened = happened(self.transactions, &self.seen);
+        let mut unread: Vec<Vec<(OpId, WriteId)>> = Vec::new();
+        for (at, write) in self.transactions.writes.iter().enumerate() {
+            if self.places[at] == UNREAD && happened[write.by.0 as usize] {
+                push_under(&mut unread, write.key, (write.by, WriteId(at as u32)));
+            }
+        }
+        unread.resize(self.lists.len(), Vec::new());
+        for (key, unread) in unread.iter().enumerate() {
+            self.link_list(key as u32, unread, graph);
+        }
+        happened
+    }
+
+    fn link_list(&self, key: u32, unread: &[(OpId, WriteId)], graph: &mut Dependencies) {
+        let list = &self.lists[key as usize];
+        let end = list.agreed.unwrap_or(list.order.len());
+        let mut committed: Vec<(usize, OpId, WriteId)> = Vec::with_capacity(end);
+        for (at, element) in list.order[..end].iter().enumerate() {
+            let Some(write) = element.write else { continue };
+            let by = self.transactions.write(write).by;
+            if self.transactions.outcome(by) != Outcome::Fail {
+                if let Some(&(_, before, _)) = committed.last() {
+                    graph.link(before, by, Relation::Ww, Evidence::Data, write);
+                }
+                committed.push((at, by, write));
+            }
+        }
+        let unread = if list.agreed.is_none() { unread } else { &[] };
+        if let Some(&(_, before, _)) = committed.last() {
+            for &(by, write) in unread {
+                graph.link(before, by, Relation::Ww, Evidence::Data, write);
+            }
+        }
+        let mut latest: Vec<OpId> = Vec::new();
+        for seen in list.reads.iter().chain(&list.strange) {
+            let len = seen.elements.len();
+            let Some(write) = self.last_committed(key, *seen) else {
+                self.link_first(seen.by, len, &committed, end, &mut latest, graph);
+                continue;
+            };
+            let by = self.transactions.write(write).by;
+            if by == seen.by {
+                continue;
+            }
+            graph.link(by, seen.by, Relation::Wr, Evidence::Data, write);
+            self.link_first(seen.by, len, &committed, end, &mut latest, graph);
+        }
+        latest.sort_unstable();
+        latest.dedup();
+        graph.link_all(&latest, unread, Relation::Rw, Evidence::Data);
+    }
+
+    /// Puts a reader of the first `len` elements before the first that it did not see, or among those that saw
+    /// all.
+    fn link_first(
+        &self,
+        reader: OpId,
+        len: usize,
+        committed: &[(usize, OpId, WriteId)],
+        end: usize,
+        latest: &mut Vec<OpId>,
+        graph: &mut Dependencies,
+    ) {
+        if len > end {
+            return;
+        }
+        match committed.get(committed.partition_point(|&(at, ..)| at < len)) {
+            Some(&(_, by, write)) => graph.link(reader, by, Relation::Rw, Evidence::Data, write),
+            None => latest.push(reader),
+        }
+    }
+
+    /// The write of a read's last element.
+    fn last_write(&self, key: u32, seen: Seen<'a>) -> Option<WriteId> {
+        let last = seen.elements.len().checked_sub(1)?;
+        self.transactions.writer(key, seen.elements.get(last)?)
+    }
+
+    /// The last write in a read that was not aborted.
+    fn last_committed(&self, key: u32, seen: Seen<'a>) -> Option<WriteId> {
+        (0..seen.elements.len()).rev().find_map(|at| {
+            let write = self.transactions.writer(key, seen.elements.get(at)?)?;
+            let by = self.transactions.write(write).by;
+            (self.transactions.outcome(by) != Outcome::Fail).then_some(write)
+        })
+    }
+
+    fn later_in(&self, id: OpId, step: u32, write: WriteId) -> bool {
+        self.transactions.steps(id)[step as usize..]
+            .iter()
+            .any(|later| matches!(*later, Step::Write(other) if other == write))
+    }
+}
+
+/// Sentences.
+impl<'a> Lists<'_, 'a> {
+    fn incompatible(&self, key: u32, seen: Seen<'a>, against: OpId, common: usize) -> Finding {
+        let name = self.transactions.key(key);
+        let order = &self.lists[key as usize].order;
+        let sentence = format!(
+            "T{} read key {name} = {} and T{} read {}: they differ from place {} on, so neither continues the other",
+            seen.by.0,
+            around(seen.elements, common),
+            against.0,
+            window(order.iter().map(|element| element.value), order.len(), common),
+            common + 1,
+        );
+        Finding::new(Some(name.clone()), sentence, vec![seen.by, against])
+    }
+
+    fn garbage_read(&self, key: u32, seen: Seen<'a>, value: Node<'_>) -> Finding {
+        let name = self.transactions.key(key);
+        let sentence = format!(
+            "T{} read key {name} = {} with {}, which nobody appended",
+            seen.by.0,
+            whole(seen.elements),
+            value.to_value(),
+        );
+        Finding::new(Some(name.clone()), sentence, vec![seen.by])
+    }
+
+    fn aborted_read(&self, key: u32, seen: Seen<'a>, write: WriteId) -> Finding {
+        let name = self.transactions.key(key);
+        let write = self.transactions.write(write);
+        let sentence = format!(
+            "T{} read key {name} = {} with {}, which T{} appended and which failed",
+            seen.by.0,
+            whole(seen.elements),
+            write.value.to_value(),
+            write.by.0,
+        );
+        Finding::new(Some(name.clone()), sentence, vec![write.by, seen.by])
+    }
+
+    fn intermediate_read(&self, key: u32, seen: Seen<'a>, write: WriteId) -> Finding {
+        let name = self.transactions.key(key);
+        let write = self.transactions.write(write);
+        let sentence = format!(
+            "T{} read key {name} = {}, up to {}, which T{} appended before it appended more",
+            seen.by.0,
+            whole(seen.elements),
+            write.value.to_value(),
+            write.by.0,
+        );
+        Finding::new(Some(name.clone()), sentence, vec![write.by, seen.by])
+    }
+
+    fn dirty_update(&self, key: u32, aborted: WriteId, committed: WriteId) -> Finding {
+        let name = self.transactions.key(key);
+        let list = &self.lists[key as usize];
+        let (aborted, place) = (self.transactions.write(aborted), self.places[committed.0 as usize]);
+        let committed = self.transactions.write(committed);
+        let witness = list.witness.expect("a list with elements was read by somebody");
+        let sentence = format!(
+            "T{} appended {} to key {name} after {}, which T{} appended and which failed (T{} read {})",
+            committed.by.0,
+            committed.value.to_value(),
+            aborted.value.to_value(),
+            aborted.by.0,
+            witness.0,
+            list.shown(place as usize),
+        );
+        Finding::new(Some(name.clone()), sentence, vec![aborted.by, committed.by, witness])
+    }
+
+    fn future_read(&self, key: u32, seen: Seen<'a>, write: WriteId) -> Finding {
+        let name = self.transactions.key(key);
+        let sentence = format!(
+            "T{} read key {name} = {} with {}, which it appended only afterwards",
+            seen.by.0,
+            whole(seen.elements),
+            self.transactions.write(write).value.to_value(),
+        );
+        Finding::new(Some(name.clone()), sentence, vec![seen.by])
+    }
+}
+
+impl Explain for Lists<'_, '_> {
+    fn because(&self, from: OpId, to: OpId, relation: Relation, write: WriteId) -> (String, Option<OpId>) {
+        let what = self.transactions.write(write);
+        let (name, value) = (self.transactions.key(what.key), what.value.to_value());
+        let list = &self.lists[what.key as usize];
+        let place = self.places[write.0 as usize];
+        let shown = |place: usize| {
+            let witness = list.witness.expect("a list with elements was read by somebody");
+            (format!("T{} read {}", witness.0, list.shown(place)), witness)
+        };
+        let end = if place == UNREAD { list.order.len() } else { place as usize };
+        match relation {
+            Relation::Ww => {
+                let earlier = list.order[..end].iter().rev().find_map(|element| {
+                    let earlier = element.write?;
+                    (self.transactions.write(earlier).by == from).then_some(element.value.to_value())
+                });
+                let earlier = earlier.map_or("something".to_owned(), |value| value.to_string());
+                let (seen, witness) = shown(end.saturating_sub(usize::from(place == UNREAD)));
+                let text = if place == UNREAD {
+                    format!(
+                        "T{} appended {value} to key {name} after everything that was read, T{}'s {earlier} included ({seen})",
+                        to.0, from.0
+                    )
+                } else {
+                    format!("T{} appended {value} to key {name} after T{} appended {earlier} ({seen})", to.0, from.0)
+                };
+                (text, Some(witness))
+            }
+            Relation::Rw => {
+                let read = list
+                    .reads
+                    .iter()
+                    .rfind(|seen| seen.by == from && seen.elements.len() <= end);
+                let read = read.map_or("nothing".to_owned(), |seen| whole(seen.elements));
+                if place == UNREAD {
+                    let text = format!(
+                        "T{} read key {name} = {read} without {value}, which T{} appended and no read shows, so after what was read",
+                        from.0, to.0
+                    );
+                    (text, None)
+                } else {
+                    let (seen, witness) = shown(end);
+                    let text = format!(
+                        "T{} read key {name} = {read} without {value}, which T{} appended ({seen})",
+                        from.0, to.0
+                    );
+                    (text, Some(witness))
+                }
+            }
+            Relation::Wr | Relation::Process | Relation::Realtime => {
+                let text = format!("T{} read {value} in key {name}, which T{} appended", to.0, from.0);
+                (text, None)
+            }
+        }
+    }
+}
+
+impl List<'_> {
+    fn shown(&self, place: usize) -> String {
+        window(self.order.iter().map(|element| element.value), self.order.len(), place)
+    }
+}
+
+/// How many transactions one sentence names.
+const MOST_NAMED: usize = 8;
+/// Lists up to this length are shown whole.
+const SHOWN_WHOLE: usize = 12;
+/// How much of a longer one is shown on either side of the place that matters.
+const AROUND: usize = 3;
+
+fn listed(names: &[String]) -> String {
+    match names.len() {
+        0..=MOST_NAMED => names.join(", "),
+        many => format!("{} and {} more", names[..MOST_NAMED].join(", "), many - MOST_NAMED),
+    }
+}
+
+/// A list for a sentence; of a long one its end, which says which version it is.
+fn whole(elements: Elements<'_>) -> String {
+    around(elements, elements.len().saturating_sub(1))
+}
+
+fn around(elements: Elements<'_>, place: usize) -> String {
+    window(elements.iter(), elements.len(), place)
+}
+
+fn window<'a>(elements: impl Iterator<Item = Node<'a>>, len: usize, place: usize) -> String {
+    let (first, last) = if len <= SHOWN_WHOLE {
+        (0, len)
+    } else {
+        (place.saturating_sub(AROUND), (place + AROUND + 1).min(len))
+    };
+    let values = elements.skip(first).take(last - first);
+    let mut words: Vec<String> = values.map(|value| value.to_value().to_string()).collect();
+    if first > 0 {
+        words.insert(0, "…".to_owned());
+    }
+    if last < len {
+        words.push("…".to_owned());
+    }
+    format!("[{}]", words.join(" "))
+}

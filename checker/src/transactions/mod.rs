@@ -1,0 +1,157 @@
+//! Transactions over several keys, judged by who depends on whom.
+//!
+//! The models of the rest of this crate ask for one order of operations and search for it. For transactions
+//! that search explodes, but the histories can be made to tell more: if every write is of a value of its own,
+//! a read says which transaction it depends on, and if writes are appends to lists, a read says the order of
+//! all writes before it. That gives a graph of dependencies whose cycles are anomalies with names, in time
+//! linear in the history (Kingsbury & Alvaro, "Elle: Inferring Isolation Anomalies from Experimental
+//! Observations", VLDB 2020, after Adya, "Weak Consistency", 1999).
+//!
+//! ```
+//! use checker::history::{Event, EventKind, Header, History, Nanos, ProcessId, Value};
+//! use checker::transactions::{self, TransactionOptions};
+//!
+//! let txn = |text: &str| Value::from(serde_json::from_str::<serde_json::Value>(text).unwrap());
+//! let mut events = Vec::new();
+//! // Each of two transactions read what the other one did not write yet: write skew.
+//! for (process, asked) in [(0, r#"[["r", "x", null], ["append", "y", 1]]"#), (1, r#"[["r", "y", null], ["append", "x", 2]]"#)] {
+//!     events.push(Event::new(process, Nanos(process), ProcessId(process), EventKind::Invoke, "txn", txn(asked)));
+//! }
+//! for (process, told) in [(0, r#"[["r", "x", []], ["append", "y", 1]]"#), (1, r#"[["r", "y", []], ["append", "x", 2]]"#)] {
+//!     events.push(Event::new(2 + process, Nanos(9), ProcessId(process), EventKind::Ok, "txn", txn(told)));
+//! }
+//! let history = History::from_events(Header::for_model("list-append"), events).unwrap();
+//! let analysis = transactions::list_append(&history, &TransactionOptions::default()).unwrap();
+//! assert_eq!(analysis.anomaly_types[0].to_string(), "G2-item");
+//! assert_eq!(analysis.not[0].to_string(), "repeatable-read");
+//! ```
+//!
+//! How the chapters follow: transactions are taken from the operations (`transaction`), lists and registers
+//! infer versions and dependencies and find what needs no graph (`list_append`, `rw_register`), the graph holds
+//! them with the orders of processes and time (`graph`), cycles are searched in it (`search`) and explained
+//! (`explain`), and anomalies decide which consistency models are ruled out (`anomaly`, `consistency`). Bank
+//! and long-fork histories need no graph.
+//!
+//! Rules that hold throughout:
+//! - a transaction that failed did not happen; who read from it shows an aborted read;
+//! - a transaction of unknown outcome happened if anybody saw one of its writes, else it decides nothing;
+//! - it may take effect any time after its invocation, so nothing comes after it by time alone;
+//! - what is inferred is certain: an anomaly is never reported of a history that a store of the model in
+//!   question could have produced.
+//!
+//! What is certain is not always all there is. For lists, serializability and its session and strict variants
+//! are decided exactly. For registers the order of writes that nobody relates is unknown (to decide is
+//! NP-complete), and for the weaker models some phenomena cannot be seen; there a history without anomaly is
+//! one in which none could be shown.
+
+mod analysis;
+mod anomaly;
+mod bank;
+mod consistency;
+mod explain;
+mod finding;
+mod graph;
+mod list_append;
+mod long_fork;
+mod node;
+mod rw_register;
+mod search;
+mod transaction;
+
+use std::time::Instant;
+
+pub use analysis::{Anomalies, Case, CaseEdge, TransactionAnalysis};
+pub use anomaly::{AnomalyKind, Evidence, Shape};
+pub use bank::{BankOptions, bank};
+pub use consistency::ConsistencyModel;
+pub use graph::Relation;
+pub use long_fork::long_fork;
+pub use rw_register::{RegisterOptions, Unwritten};
+
+use crate::history::{History, HistoryError, Outcome};
+
+use analysis::Frame;
+use explain::Explain;
+use finding::Findings;
+use graph::Dependencies;
+use transaction::{Form, Transactions};
+
+/// What a history of transactions is to satisfy.
+#[derive(Clone, Debug)]
+pub struct TransactionOptions {
+    /// The consistency models; their anomalies make a history illegal, others are only reported.
+    pub consistency_models: Vec<ConsistencyModel>,
+    /// What is assumed of registers; lists need no assumptions.
+    pub registers: RegisterOptions,
+}
+
+impl Default for TransactionOptions {
+    fn default() -> Self {
+        TransactionOptions {
+            consistency_models: vec![ConsistencyModel::StrictSerializable],
+            registers: RegisterOptions::default(),
+        }
+    }
+}
+
+/// Checks transactions of `["append", key, element]` and `["r", key, list]`.
+///
+/// # Errors
+/// [`HistoryError::Malformed`] if an operation holds no such transaction, or an element is appended to a key
+/// twice.
+pub fn list_append(history: &History, options: &TransactionOptions) -> Result<TransactionAnalysis, HistoryError> {
+    let begun = Instant::now();
+    let transactions = Transactions::of(history, Form::ListAppend)?;
+    let mut findings = Findings::default();
+    let lists = list_append::Lists::of(&transactions, &mut findings);
+    let mut graph = Dependencies::new(transactions.list.len());
+    let happened = lists.link(&mut graph);
+    Ok(judge(&transactions, &lists, graph, &happened, findings, options, Vec::new(), begun))
+}
+
+/// Checks transactions of `["w", key, value]` and `["r", key, value]`.
+///
+/// # Errors
+/// [`HistoryError::Malformed`] if an operation holds no such transaction, or a value is written to a key twice.
+pub fn rw_register(history: &History, options: &TransactionOptions) -> Result<TransactionAnalysis, HistoryError> {
+    let begun = Instant::now();
+    let transactions = Transactions::of(history, Form::RwRegister)?;
+    let mut findings = Findings::default();
+    let registers = rw_register::Registers::of(&transactions, options, &mut findings)?;
+    let mut graph = Dependencies::new(transactions.list.len());
+    let happened = registers.link(&mut graph, &mut findings);
+    let notes = registers.notes();
+    Ok(judge(&transactions, &registers, graph, &happened, findings, options, notes, begun))
+}
+
+#[expect(clippy::too_many_arguments, reason = "the two callers differ in each of them")]
+fn judge(
+    transactions: &Transactions<'_>,
+    explain: &impl Explain,
+    mut graph: Dependencies,
+    happened: &[bool],
+    mut findings: Findings,
+    options: &TransactionOptions,
+    notes: Vec<String>,
+    begun: Instant,
+) -> TransactionAnalysis {
+    graph.link_orders(transactions, |id| happened[id.0 as usize]);
+    let cycles = graph.cycles();
+    for cycle in &cycles.found {
+        findings.add(AnomalyKind::Cycle(cycle.shape, cycle.evidence), || {
+            explain::cycle(transactions, explain, cycle.shape, cycle.evidence, &cycle.edges)
+        });
+    }
+    debug_assert!(
+        transactions.ids().all(|id| transactions.outcome(id) != Outcome::Fail || !happened[id.0 as usize]),
+        "what failed did not happen"
+    );
+    let frame = Frame {
+        history: transactions.history,
+        model: transactions.form.as_str(),
+        expected: options.consistency_models.clone(),
+        given_up: cycles.given_up,
+        notes,
+    };
+    TransactionAnalysis::new(frame, findings, |id| transactions.said(id), begun.elapsed())
+}
