@@ -34,6 +34,7 @@
 
 pub mod backend;
 pub mod cluster_file;
+pub mod control;
 pub mod doctor;
 pub mod duration;
 pub mod effect;
@@ -44,6 +45,7 @@ pub mod keeper;
 pub mod lab;
 pub mod link;
 pub mod node;
+pub mod plan;
 pub mod probe;
 pub mod record;
 pub mod requests;
@@ -61,5 +63,6 @@ pub use keeper::Keeper;
 pub use link::{Link, LinkMatrix};
 pub use nemesis::{Nemesis, NemesisError};
 pub use node::{NodeId, NodeState};
+pub use plan::{Plan, PlanOptions};
 pub use record::{Applied, Healed, Record, Status, Undone};
 pub use target::Target;
