@@ -75,13 +75,13 @@ pub struct NodeArgs {
     /// Listen here rather than at the host given in --cluster.
     #[arg(long, env = "KVNODE_LISTEN_HOST", value_name = "HOST")]
     listen_host: Option<String>,
-    /// Milliseconds between heartbeats [default: 25].
+    /// Milliseconds between heartbeats [default: 40].
     #[arg(long, env = "KVNODE_HEARTBEAT_MS", value_name = "MS")]
     heartbeat_ms: Option<u64>,
-    /// Shortest time without a leader before an election [default: 90].
+    /// Shortest time without a leader before an election [default: 80].
     #[arg(long, env = "KVNODE_ELECTION_MIN_MS", value_name = "MS")]
     election_min_ms: Option<u64>,
-    /// Longest; also how long followers trust a silent leader [default: 130].
+    /// Longest; also how long followers trust a silent leader [default: 120].
     #[arg(long, env = "KVNODE_ELECTION_MAX_MS", value_name = "MS")]
     election_max_ms: Option<u64>,
     /// Write a snapshot every so many entries; 0: only by bytes of log [default: 0].
@@ -171,9 +171,9 @@ impl NodeArgs {
                 .unwrap_or_else(|| "ordeal".to_owned()),
             data_dir,
             listen_host: self.listen_host.or(file.listen_host),
-            heartbeat_ms: self.heartbeat_ms.or(file.heartbeat_ms).unwrap_or(25),
-            election_min_ms: self.election_min_ms.or(file.election_min_ms).unwrap_or(90),
-            election_max_ms: self.election_max_ms.or(file.election_max_ms).unwrap_or(130),
+            heartbeat_ms: self.heartbeat_ms.or(file.heartbeat_ms).unwrap_or(40),
+            election_min_ms: self.election_min_ms.or(file.election_min_ms).unwrap_or(80),
+            election_max_ms: self.election_max_ms.or(file.election_max_ms).unwrap_or(120),
             snapshot_every: self.snapshot_every.or(file.snapshot_every).unwrap_or(0),
             snapshot_bytes: self.snapshot_bytes.or(file.snapshot_bytes).unwrap_or(32 << 20),
             log_keep: self.log_keep.or(file.log_keep).unwrap_or(1000),

@@ -47,7 +47,7 @@ pub enum ConfigError {
     NotMember(NodeId),
     /// The election timings contradict each other.
     #[error(
-        "heartbeat {heartbeat} ms, election {min} to {max} ms: an election must take at least three heartbeats, and its longest time more than its shortest"
+        "heartbeat {heartbeat} ms, election {min} to {max} ms: an election must take at least two heartbeats, and its longest time more than its shortest"
     )]
     Timing {
         /// Milliseconds between heartbeats.
@@ -72,7 +72,7 @@ impl Config {
             return Err(ConfigError::NotMember(self.id));
         }
         let (heartbeat, min, max) = (self.heartbeat_ms, self.election_min_ms, self.election_max_ms);
-        if heartbeat == 0 || min < 3 * heartbeat || max <= min {
+        if heartbeat == 0 || min < 2 * heartbeat || max <= min {
             return Err(ConfigError::Timing { heartbeat, min, max });
         }
         if self.deadline.is_zero() {

@@ -1,0 +1,196 @@
+//! What clients are told, by every node.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Cluster, now};
+use crate::http;
+
+#[test]
+fn every_node_serves_every_request() {
+    let cluster = Cluster::started(3, &[]);
+    for node in cluster.numbers() {
+        let set = cluster.get(node, &format!("/set?key=k&value=v{node}"));
+        assert_eq!(set.status, 200, "{:?}", set.json());
+        let version = set.json()["version"].as_u64().unwrap();
+        assert_eq!(
+            set.json(),
+            json!({ "ok": true, "version": version, "index": version })
+        );
+        for reader in cluster.numbers() {
+            let get = cluster.get(reader, "/get?key=k").json();
+            assert_eq!(
+                get,
+                json!({ "key": "k", "value": format!("v{node}"), "version": version })
+            );
+        }
+
+        let body = json!({ "key": "k", "expected": format!("v{node}"), "value": "swapped" }).to_string();
+        let cas = cluster.ask(node, "POST", "/cas", body.as_bytes());
+        assert_eq!(cas.status, 200, "{:?}", cas.json());
+        let again = cluster.ask(node, "POST", "/cas", body.as_bytes());
+        assert_eq!(again.status, 409);
+        let told = again.json();
+        assert_eq!(
+            (&told["error"], &told["current"]),
+            (&json!("mismatch"), &json!("swapped"))
+        );
+        assert_eq!(
+            (&told["version"], &told["outcome"]),
+            (&cas.json()["version"], &json!("not_applied"))
+        );
+    }
+    let absent = json!({ "key": "new", "expected": null, "value": "1" }).to_string();
+    assert_eq!(cluster.ask(2, "POST", "/cas", absent.as_bytes()).status, 200);
+    let told = cluster.ask(3, "POST", "/cas", absent.as_bytes());
+    assert_eq!((told.status, &told.json()["current"]), (409, &json!("1")));
+    let missing = cluster.get(1, "/cas?key=nothing&expected=1&value=2");
+    assert_eq!((missing.status, &missing.json()["current"]), (409, &Value::Null));
+    let version = cluster.get(1, "/get?key=new").json()["version"].clone();
+    let by_version = cluster.get(2, &format!("/cas?key=new&expected_version={version}&value=2"));
+    assert_eq!(by_version.status, 200);
+    assert_eq!(cluster.get(1, "/get?key=new&raw=1").body, b"2");
+    cluster.converged();
+}
+
+#[test]
+fn a_follower_sends_those_who_ask_for_it_to_the_leader() {
+    let cluster = Cluster::started(3, &[]);
+    let leader = cluster.leader();
+    let follower = leader % 3 + 1;
+    let told = cluster.get(follower, "/set?key=k&value=v&forward=false");
+    assert_eq!(told.status, 307);
+    let here = format!("http://{}/set?key=k&value=v&forward=false", cluster.http(leader));
+    assert_eq!(told.header("location"), Some(&*here));
+    assert_eq!(told.json()["outcome"], "not_applied");
+    assert_eq!(
+        cluster.get(leader, "/set?key=k&value=v&forward=false").status,
+        200
+    );
+}
+
+/// Every wrong request gets its status and a body that says nothing was done.
+#[test]
+fn wrong_requests_change_nothing() {
+    let cluster = Cluster::started(1, &[]);
+    let set = cluster.get(1, "/set?key=k&value=before");
+    assert_eq!(set.status, 200);
+    let long_key = "k".repeat(4097);
+    let long_value = json!({ "key": "k", "value": "v".repeat((1 << 20) + 1) }).to_string();
+    let huge_body = vec![b' '; (8 << 20) + 1];
+    let cases: &[(u16, &str, &str, &[u8])] = &[
+        (400, "GET", "/set", b""),
+        (400, "GET", "/set?key=k", b""),
+        (400, "GET", "/set?value=v", b""),
+        (400, "GET", "/set?key=&value=v", b""),
+        (400, "GET", "/set?key=k&key=j&value=v", b""),
+        (400, "GET", "/set?key=k&value=v&colour=red", b""),
+        (400, "GET", "/set?key=k&value=%ff%fe", b""),
+        (400, "GET", "/set?key=k&value=%2", b""),
+        (400, "GET", "/set?key=k&value=v&deadline_ms=0", b""),
+        (400, "GET", "/set?key=k&value=v&deadline_ms=soon", b""),
+        (400, "POST", "/set", b"{\"key\":\"k\",\"value\":"),
+        (400, "POST", "/set", b"{\"key\":\"k\",\"value\":\"\xff\xfe\"}"),
+        (400, "POST", "/set", b"{\"key\":\"k\",\"value\":7}"),
+        (400, "POST", "/set", b"[\"k\",\"v\"]"),
+        (400, "POST", "/set?key=k", b"{\"key\":\"k\",\"value\":\"v\"}"),
+        (400, "GET", "/cas?key=k&value=v", b""),
+        (
+            400,
+            "GET",
+            "/cas?key=k&value=v&expected=a&expected_version=1",
+            b"",
+        ),
+        (400, "GET", "/get", b""),
+        (404, "GET", "/get?key=nothing", b""),
+        (404, "GET", "/nowhere", b""),
+        (404, "GET", "/", b""),
+        (405, "PUT", "/set?key=k&value=v", b""),
+        (405, "DELETE", "/get?key=k", b""),
+        (405, "POST", "/status", b""),
+        (413, "GET", &format!("/set?key={long_key}&value=v"), b""),
+        (413, "GET", &format!("/get?key={long_key}"), b""),
+        (413, "POST", "/set", long_value.as_bytes()),
+        (413, "POST", "/set", &huge_body),
+    ];
+    for (status, method, target, body) in cases {
+        let answer = cluster.ask(1, method, target, body);
+        let shown = &target[..target.len().min(60)];
+        assert_eq!(
+            answer.status,
+            *status,
+            "{method} {shown}: {}",
+            String::from_utf8_lossy(&answer.body)
+        );
+        let told = answer.json();
+        assert!(
+            told["error"].is_string() && told["message"].is_string(),
+            "{method} {shown}: {told}"
+        );
+        assert_eq!(told["outcome"], "not_applied", "{method} {shown}");
+        if *status == 405 {
+            assert!(answer.header("allow").is_some(), "{method} {shown}");
+        }
+    }
+    for nonsense in [
+        &b"NONSENSE\r\n\r\n"[..],
+        b"GET /get?key=\x00 HTTP/1.1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
+    ] {
+        // Not HTTP at all: refused or hung up on, never a crash.
+        let _ = http::raw(cluster.http(1), nonsense).map(|answer| assert_eq!(answer.status, 400));
+    }
+    let get = cluster.get(1, "/get?key=k").json();
+    assert_eq!(
+        get,
+        json!({ "key": "k", "value": "before", "version": set.json()["version"] })
+    );
+}
+
+#[test]
+fn the_longest_legal_key_and_value_are_served_by_followers_too() {
+    let cluster = Cluster::started(3, &[]);
+    let follower = cluster.leader() % 3 + 1;
+    let (key, value) = ("k".repeat(4096), "\u{1}".repeat(1 << 20));
+    let body = json!({ "key": key, "value": value }).to_string();
+    let set = cluster.ask(follower, "POST", "/set", body.as_bytes());
+    assert_eq!(set.status, 200, "{}", String::from_utf8_lossy(&set.body));
+    let body = json!({ "key": key, "expected": value, "value": "short" }).to_string();
+    let cas = cluster.ask(follower, "POST", "/cas", body.as_bytes());
+    assert_eq!(cas.status, 200, "{}", String::from_utf8_lossy(&cas.body));
+    assert_eq!(
+        cluster.get(follower, &format!("/get?key={key}&raw=1")).body,
+        b"short"
+    );
+    cluster.converged();
+}
+
+/// Without a quorum nobody is left waiting, and nobody is told what is not known.
+#[test]
+fn every_request_is_answered_by_its_deadline() {
+    let mut cluster = Cluster::started(3, &["--deadline-ms", "700"]);
+    let leader = cluster.leader();
+    assert_eq!(cluster.get(leader, "/set?key=k&value=v").status, 200);
+    for node in cluster.numbers().filter(|&node| node != leader) {
+        cluster.kill(node);
+    }
+    let asked = now();
+    let set = cluster.get(leader, "/set?key=k&value=lost");
+    let told = (set.status, set.json()["outcome"].clone());
+    // Proposed before the leader noticed that it is alone, or refused after.
+    assert!(
+        told == (504, json!("unknown")) || told == (503, json!("not_applied")),
+        "{told:?}"
+    );
+    let get = cluster.get(leader, "/get?key=k");
+    assert!(matches!(get.status, 503 | 504), "{}", get.status);
+    assert_eq!(get.json()["outcome"], "not_applied");
+    let quick = cluster.get(leader, "/set?key=k&value=lost&deadline_ms=50");
+    assert!(matches!(quick.status, 503 | 504), "{}", quick.status);
+    assert!(
+        asked.elapsed().as_secs() < 10,
+        "three requests of 0.7 s took {:?}",
+        asked.elapsed()
+    );
+    assert_eq!(cluster.get(leader, "/health").status, 200);
+    assert_eq!(cluster.get(leader, "/ready").status, 503);
+}

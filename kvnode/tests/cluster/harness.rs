@@ -1,0 +1,261 @@
+//! Clusters of real processes on loopback ports of their own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::http::{self, Answer};
+
+/// How long anything that must happen may take on a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A cluster; dropped, it is killed and its directory removed.
+pub struct Cluster {
+    nodes: Vec<Process>,
+    directory: tempfile::TempDir,
+    spec: String,
+    flags: Vec<String>,
+}
+
+struct Process {
+    http: SocketAddr,
+    child: Option<Child>,
+}
+
+/// The time now; tests are the outside world.
+#[expect(clippy::disallowed_methods, reason = "the tests are the outside world")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Waits until `found` finds something.
+#[expect(clippy::disallowed_methods, reason = "the tests are the outside world")]
+pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = now() + PATIENCE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Ports nobody listens on now, from below the range the kernel hands out for
+/// outgoing connections.
+fn free_ports(count: usize) -> Vec<u16> {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let base = std::process::id() % 20_000;
+    let mut ports = Vec::new();
+    while ports.len() < count {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 10_000 + ((base + step) % 22_000) as u16;
+        if kvnode::env::net::free_port(port).is_ok() {
+            ports.push(port);
+        }
+    }
+    ports
+}
+
+impl Cluster {
+    /// A cluster of `size` nodes, none of them started.
+    pub fn planned(size: usize, flags: &[&str]) -> Cluster {
+        let ports = free_ports(2 * size);
+        let members: Vec<String> = (0..size)
+            .map(|n| format!("n{}=127.0.0.1:{}:{}", n + 1, ports[2 * n], ports[2 * n + 1]))
+            .collect();
+        let nodes = (0..size)
+            .map(|n| Process {
+                http: SocketAddr::from(([127, 0, 0, 1], ports[2 * n])),
+                child: None,
+            })
+            .collect();
+        Cluster {
+            nodes,
+            directory: tempfile::tempdir().expect("a temporary folder"),
+            spec: members.join(","),
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+        }
+    }
+
+    /// A cluster of `size` running nodes that has a leader.
+    pub fn started(size: usize, flags: &[&str]) -> Cluster {
+        let mut cluster = Cluster::planned(size, flags);
+        cluster.start_all();
+        cluster.leader();
+        cluster
+    }
+
+    /// Node numbers, from 1.
+    pub fn numbers(&self) -> impl Iterator<Item = usize> + use<> {
+        1..=self.nodes.len()
+    }
+
+    /// The directory of a node.
+    pub fn data(&self, node: usize) -> PathBuf {
+        self.directory.path().join(format!("n{node}"))
+    }
+
+    fn log(&self, node: usize) -> PathBuf {
+        self.directory.path().join(format!("n{node}.log"))
+    }
+
+    /// What a node has written to stderr.
+    pub fn stderr(&self, node: usize) -> String {
+        read(&self.log(node))
+    }
+
+    fn command(&self, node: usize) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvnode"));
+        command
+            .args([
+                "--node",
+                &format!("n{node}"),
+                "--cluster",
+                &self.spec,
+                "--data-dir",
+            ])
+            .arg(self.data(node))
+            .args(&self.flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(append_to(&self.log(node)));
+        command
+    }
+
+    /// Starts a node.
+    pub fn start(&mut self, node: usize) {
+        let child = self.command(node).spawn().expect("kvnode starts");
+        self.nodes[node - 1].child = Some(child);
+    }
+
+    /// Starts all nodes that do not run.
+    pub fn start_all(&mut self) {
+        for node in self.numbers() {
+            if self.nodes[node - 1].child.is_none() {
+                self.start(node);
+            }
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, node: usize) {
+        if let Some(mut child) = self.nodes[node - 1].child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGKILL to all.
+    pub fn kill_all(&mut self) {
+        for process in &mut self.nodes {
+            if let Some(child) = &mut process.child {
+                let _ = child.kill();
+            }
+        }
+        for node in self.numbers() {
+            self.kill(node);
+        }
+    }
+
+    /// Waits for a node to end by itself and tells its exit code.
+    pub fn ended(&mut self, node: usize) -> i32 {
+        let mut child = self.nodes[node - 1].child.take().expect("the node was started");
+        let status = eventually("the node ends by itself", || {
+            child.try_wait().expect("its status")
+        });
+        status.code().expect("it was not killed")
+    }
+
+    /// A node's HTTP address.
+    pub fn http(&self, node: usize) -> SocketAddr {
+        self.nodes[node - 1].http
+    }
+
+    /// Asks a node.
+    pub fn ask(&self, node: usize, method: &str, target: &str, body: &[u8]) -> Answer {
+        http::request(self.http(node), method, target, body)
+            .unwrap_or_else(|error| panic!("n{node} {method} {target}: {error}\n{}", self.stderr(node)))
+    }
+
+    /// GET.
+    pub fn get(&self, node: usize, target: &str) -> Answer {
+        self.ask(node, "GET", target, b"")
+    }
+
+    /// GET, if it is answered with 200.
+    pub fn try_get(&self, node: usize, target: &str) -> Option<Answer> {
+        http::request(self.http(node), "GET", target, b"")
+            .ok()
+            .filter(|answer| answer.status == 200)
+    }
+
+    /// A node's `/status`, if it answers.
+    pub fn status(&self, node: usize) -> Option<Value> {
+        self.try_get(node, "/status").map(|answer| answer.json())
+    }
+
+    /// Waits until the running nodes agree on a leader that has a majority, and tells
+    /// which.
+    pub fn leader(&self) -> usize {
+        eventually("a leader", || {
+            self.numbers()
+                .filter(|node| self.nodes[node - 1].child.is_some())
+                .find(|&node| {
+                    self.status(node).is_some_and(|status| status["role"] == "leader")
+                        && self.try_get(node, "/ready").is_some()
+                })
+        })
+    }
+
+    /// Waits until all running nodes have applied the same entries and checks that they
+    /// came to the same state.
+    pub fn converged(&self) -> Value {
+        let running: Vec<usize> = self
+            .numbers()
+            .filter(|node| self.nodes[node - 1].child.is_some())
+            .collect();
+        eventually("all nodes apply the same", || {
+            let statuses: Vec<Value> = running
+                .iter()
+                .map(|&node| self.status(node))
+                .collect::<Option<_>>()?;
+            let same = |field: &str| statuses.iter().all(|status| status[field] == statuses[0][field]);
+            if !same("applied") || !same("last") || statuses[0]["applied"] != statuses[0]["last"] {
+                return None;
+            }
+            assert!(same("state_hash"), "replicas diverged: {statuses:#?}");
+            Some(statuses[0].clone())
+        })
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for node in self.numbers() {
+                eprintln!("--- n{node}\n{}", self.stderr(node));
+            }
+        }
+        self.kill_all();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tests are the outside world")]
+fn append_to(path: &Path) -> Stdio {
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .expect("a log file")
+        .into()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tests are the outside world")]
+pub fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+}

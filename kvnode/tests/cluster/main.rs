@@ -1,0 +1,10 @@
+//! Real processes, real sockets, real files, SIGKILL.
+
+mod harness;
+mod http;
+
+mod api;
+mod bootstrap;
+mod durability;
+mod failover;
+mod planted;
