@@ -176,7 +176,7 @@ fn draw_node_states(svg: &mut String, states: &[NodeState], nodes: &[&str], time
             "<text class=\"axis\" x=\"{:.0}\" y=\"{:.1}\">{}</text>",
             LEFT - 8.0,
             y + 10.5,
-            Escaped(node)
+            Escaped(shortened(node, 9))
         );
         for state in states.iter().filter(|state| state.node == *node) {
             let (left, right) = (time.x(state.from.0), time.x(state.to.0));

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::charts::{self, Overview};
 use super::escape::Escaped;
-use super::{ReportInput, RunOutcome, proof, sections};
+use super::{ReportInput, RunOutcome, proof, sections, verdict};
 
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
@@ -17,7 +17,7 @@ const SCRIPT: &str = include_str!("page.js");
 #[must_use]
 pub fn html(input: &ReportInput<'_>) -> String {
     let series = input.series();
-    let proof = sections::counterexample(input)
+    let proof = verdict::counterexample(input)
         .map(proof::operations)
         .unwrap_or_default();
     let overview = Overview {
@@ -30,10 +30,10 @@ pub fn html(input: &ReportInput<'_>) -> String {
     head(&mut page, input, outcome);
     navigation(&mut page, input, outcome, !proof.is_empty());
     page.push_str("<main id=\"top\">\n");
-    page.push_str(&sections::verdict(input, outcome));
-    page.push_str(&sections::tiles(input, &series));
-    page.push_str(&sections::again(input));
-    page.push_str(&sections::proof(input, &proof));
+    page.push_str(&verdict::verdict(input, outcome));
+    page.push_str(&verdict::tiles(input, &series));
+    page.push_str(&verdict::again(input));
+    page.push_str(&proof::section(input, &proof));
     page.push_str("<section id=\"time\"><h2>The run over time</h2>\n");
     page.push_str("<div class=\"drawing\" tabindex=\"0\" aria-label=\"The run over time; arrow keys move the reading\">\n");
     page.push_str(&charts::overview(&series, &overview));
@@ -92,7 +92,7 @@ fn navigation(page: &mut String, input: &ReportInput<'_>, outcome: RunOutcome, h
         "<a class=\"skip\" href=\"#top\">To the verdict</a>\n<nav aria-label=\"Sections\"><div><span class=\"name\">{}</span>\
          <a href=\"#top\">{}</a>",
         Escaped(&input.run.name),
-        sections::word(outcome),
+        verdict::word(outcome),
     );
     let links = [
         ("proof", "proof", has_proof),

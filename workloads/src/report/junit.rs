@@ -5,7 +5,7 @@ use std::fmt::Write;
 use checker::Verdict;
 
 use super::escape::Escaped;
-use super::sections::{counterexample, headline};
+use super::verdict::{counterexample, headline};
 use super::{ReportInput, RunOutcome, proof};
 
 /// The run as a JUnit test suite: a case for the verdict, one for each kind of anomaly looked for outside the

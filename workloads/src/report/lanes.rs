@@ -268,7 +268,7 @@ fn draw_grid(
                 svg,
                 "<text class=\"muted\" x=\"4\" y=\"{:.0}\">asks {}</text>",
                 y + 13.0,
-                Escaped(node)
+                Escaped(shortened(node, 12))
             );
         }
         svg.push('\n');

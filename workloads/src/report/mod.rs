@@ -26,6 +26,7 @@ mod scale;
 mod sections;
 mod series;
 mod summary;
+mod verdict;
 
 #[cfg(test)]
 mod browser;

@@ -75,6 +75,12 @@ pub(super) struct ErrorCount {
 /// Enough to see a fault of half a second in a minute, few enough to draw and to read.
 const MOST_BUCKETS: u64 = 160;
 
+/// Enough to see when a fault struck, however little was asked.
+const FEWEST_BUCKETS: u64 = 40;
+
+/// Operations in an average bucket that make a rate rather than a dice roll.
+const ENOUGH: u64 = 40;
+
 /// Latencies from a microsecond to an hour, to two digits: 13 kB a histogram.
 const LONGEST_US: u64 = 3_600_000_000;
 
@@ -149,9 +155,10 @@ impl Sample<'_> {
 
 impl Series {
     /// Counts every operation. `end` is how far the run's clock went; what is later counts as at the end.
-    pub(super) fn of<'a>(samples: impl Iterator<Item = Sample<'a>>, end: u64) -> Self {
+    pub(super) fn of<'a>(samples: impl ExactSizeIterator<Item = Sample<'a>>, end: u64) -> Self {
         let end = end.max(1);
-        let width = (round_step(end as f64 / MOST_BUCKETS as f64) as u64).max(1);
+        let buckets = (samples.len() as u64 / ENOUGH).clamp(FEWEST_BUCKETS, MOST_BUCKETS);
+        let width = (round_step(end as f64 / buckets as f64) as u64).max(1);
         let mut buckets = vec![Bucket::default(); end.div_ceil(width) as usize];
         let mut latencies: Vec<Option<Histogram<u32>>> = vec![None; buckets.len()];
         let bucket_of = |time: u64| ((time / width) as usize).min((end.div_ceil(width) - 1) as usize);
@@ -226,9 +233,8 @@ fn count_error<'a>(errors: &mut Reasons<'a>, sample: &Sample<'a>) {
             errors.insert(key, 1);
         }
         None => {
-            *errors
-                .entry((sample.f, sample.outcome, "other reasons"))
-                .or_default() += 1
+            let others = errors.entry((sample.f, sample.outcome, "other reasons"));
+            *others.or_default() += 1;
         }
     }
 }

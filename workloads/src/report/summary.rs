@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::escape::{markdown, shortened};
 use super::proof;
 use super::scale::{count, duration, percent, seconds};
-use super::sections::{counterexample, headline, where_from, word};
+use super::verdict::{counterexample, headline, where_from, word};
 use super::{ReportInput, RunOutcome};
 
 /// Operations and faults listed; the page has them all.
