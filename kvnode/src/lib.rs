@@ -28,7 +28,7 @@
 //! In reading order: [`command`] and [`state`] are the replicated machine, pure;
 //! [`raft`] is openraft wrapped, with the log and snapshots; [`peer`] carries it
 //! between nodes; [`node`] and [`service`] are the paths of reads and writes;
-//! [`http`] is what clients see; [`bootstrap`] is how a cluster comes to be. [`env`]
+//! [`http`] is what clients see; [`bootstrap`] is how a cluster comes to be. [`mod@env`]
 //! is the only door to the outside world.
 
 pub mod command;

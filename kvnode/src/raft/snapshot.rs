@@ -2,7 +2,7 @@
 //!
 //! A file is written aside, fsynced, renamed to `snapshot-INDEX.kv`, and its
 //! directory fsynced, so what bears that name is whole. Layout: the magic bytes,
-//! then blocks of `length u32 | crc32 u32 | postcard`, the first a [`Header`], the
+//! then blocks of `length u32 | crc32 u32 | postcard`, the first a header, the
 //! rest runs of entries, the last block empty. A file that lacks its last block, or
 //! whose entries do not add up to the header's digest, is refused.
 

@@ -10,10 +10,10 @@ use serde_json::Value;
 use crate::http::{self, Answer};
 
 /// How long anything that must happen may take on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A cluster; dropped, it is killed and its directory removed.
-pub struct Cluster {
+pub(crate) struct Cluster {
     nodes: Vec<Process>,
     directory: tempfile::TempDir,
     spec: String,
@@ -27,13 +27,13 @@ struct Process {
 
 /// The time now; tests are the outside world.
 #[expect(clippy::disallowed_methods, reason = "the tests are the outside world")]
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// Waits until `found` finds something.
 #[expect(clippy::disallowed_methods, reason = "the tests are the outside world")]
-pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let deadline = now() + PATIENCE;
     loop {
         if let Some(found) = found() {
@@ -63,7 +63,7 @@ fn free_ports(count: usize) -> Vec<u16> {
 
 impl Cluster {
     /// A cluster of `size` nodes, none of them started.
-    pub fn planned(size: usize, flags: &[&str]) -> Cluster {
+    pub(crate) fn planned(size: usize, flags: &[&str]) -> Cluster {
         let ports = free_ports(2 * size);
         let members: Vec<String> = (0..size)
             .map(|n| format!("n{}=127.0.0.1:{}:{}", n + 1, ports[2 * n], ports[2 * n + 1]))
@@ -83,7 +83,7 @@ impl Cluster {
     }
 
     /// A cluster of `size` running nodes that has a leader.
-    pub fn started(size: usize, flags: &[&str]) -> Cluster {
+    pub(crate) fn started(size: usize, flags: &[&str]) -> Cluster {
         let mut cluster = Cluster::planned(size, flags);
         cluster.start_all();
         cluster.leader();
@@ -91,12 +91,12 @@ impl Cluster {
     }
 
     /// Node numbers, from 1.
-    pub fn numbers(&self) -> impl Iterator<Item = usize> + use<> {
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = usize> + use<> {
         1..=self.nodes.len()
     }
 
     /// The directory of a node.
-    pub fn data(&self, node: usize) -> PathBuf {
+    pub(crate) fn data(&self, node: usize) -> PathBuf {
         self.directory.path().join(format!("n{node}"))
     }
 
@@ -105,7 +105,7 @@ impl Cluster {
     }
 
     /// What a node has written to stderr.
-    pub fn stderr(&self, node: usize) -> String {
+    pub(crate) fn stderr(&self, node: usize) -> String {
         read(&self.log(node))
     }
 
@@ -128,13 +128,13 @@ impl Cluster {
     }
 
     /// Starts a node.
-    pub fn start(&mut self, node: usize) {
+    pub(crate) fn start(&mut self, node: usize) {
         let child = self.command(node).spawn().expect("kvnode starts");
         self.nodes[node - 1].child = Some(child);
     }
 
     /// Starts all nodes that do not run.
-    pub fn start_all(&mut self) {
+    pub(crate) fn start_all(&mut self) {
         for node in self.numbers() {
             if self.nodes[node - 1].child.is_none() {
                 self.start(node);
@@ -143,7 +143,7 @@ impl Cluster {
     }
 
     /// SIGKILL.
-    pub fn kill(&mut self, node: usize) {
+    pub(crate) fn kill(&mut self, node: usize) {
         if let Some(mut child) = self.nodes[node - 1].child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -151,7 +151,7 @@ impl Cluster {
     }
 
     /// SIGKILL to all.
-    pub fn kill_all(&mut self) {
+    pub(crate) fn kill_all(&mut self) {
         for process in &mut self.nodes {
             if let Some(child) = &mut process.child {
                 let _ = child.kill();
@@ -163,7 +163,7 @@ impl Cluster {
     }
 
     /// Waits for a node to end by itself and tells its exit code.
-    pub fn ended(&mut self, node: usize) -> i32 {
+    pub(crate) fn ended(&mut self, node: usize) -> i32 {
         let mut child = self.nodes[node - 1].child.take().expect("the node was started");
         let status = eventually("the node ends by itself", || {
             child.try_wait().expect("its status")
@@ -172,36 +172,36 @@ impl Cluster {
     }
 
     /// A node's HTTP address.
-    pub fn http(&self, node: usize) -> SocketAddr {
+    pub(crate) fn http(&self, node: usize) -> SocketAddr {
         self.nodes[node - 1].http
     }
 
     /// Asks a node.
-    pub fn ask(&self, node: usize, method: &str, target: &str, body: &[u8]) -> Answer {
+    pub(crate) fn ask(&self, node: usize, method: &str, target: &str, body: &[u8]) -> Answer {
         http::request(self.http(node), method, target, body)
             .unwrap_or_else(|error| panic!("n{node} {method} {target}: {error}\n{}", self.stderr(node)))
     }
 
     /// GET.
-    pub fn get(&self, node: usize, target: &str) -> Answer {
+    pub(crate) fn get(&self, node: usize, target: &str) -> Answer {
         self.ask(node, "GET", target, b"")
     }
 
     /// GET, if it is answered with 200.
-    pub fn try_get(&self, node: usize, target: &str) -> Option<Answer> {
+    pub(crate) fn try_get(&self, node: usize, target: &str) -> Option<Answer> {
         http::request(self.http(node), "GET", target, b"")
             .ok()
             .filter(|answer| answer.status == 200)
     }
 
     /// A node's `/status`, if it answers.
-    pub fn status(&self, node: usize) -> Option<Value> {
+    pub(crate) fn status(&self, node: usize) -> Option<Value> {
         self.try_get(node, "/status").map(|answer| answer.json())
     }
 
     /// Waits until the running nodes agree on a leader that has a majority, and tells
     /// which.
-    pub fn leader(&self) -> usize {
+    pub(crate) fn leader(&self) -> usize {
         eventually("a leader", || {
             self.numbers()
                 .filter(|node| self.nodes[node - 1].child.is_some())
@@ -214,7 +214,7 @@ impl Cluster {
 
     /// Waits until all running nodes have applied the same entries and checks that they
     /// came to the same state.
-    pub fn converged(&self) -> Value {
+    pub(crate) fn converged(&self) -> Value {
         let running: Vec<usize> = self
             .numbers()
             .filter(|node| self.nodes[node - 1].child.is_some())
@@ -256,6 +256,6 @@ fn append_to(path: &Path) -> Stdio {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests are the outside world")]
-pub fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
 }

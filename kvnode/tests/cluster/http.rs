@@ -8,15 +8,15 @@ use serde_json::Value;
 
 /// An answer.
 #[derive(Debug, Clone)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
     /// The body as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| {
             panic!(
                 "{error} in {} {}",
@@ -27,7 +27,7 @@ impl Answer {
     }
 
     /// A header's value.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (found, value) = line.split_once(':')?;
             found.eq_ignore_ascii_case(name).then(|| value.trim())
@@ -36,7 +36,7 @@ impl Answer {
 }
 
 /// Sends one request on a connection of its own and reads the whole answer.
-pub fn request(to: SocketAddr, method: &str, target: &str, body: &[u8]) -> io::Result<Answer> {
+pub(crate) fn request(to: SocketAddr, method: &str, target: &str, body: &[u8]) -> io::Result<Answer> {
     let head = format!(
         "{method} {target} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         body.len()
@@ -46,7 +46,7 @@ pub fn request(to: SocketAddr, method: &str, target: &str, body: &[u8]) -> io::R
 
 /// Sends these bytes and reads the whole answer.
 #[expect(clippy::disallowed_methods, reason = "the tests are the outside world")]
-pub fn raw(to: SocketAddr, bytes: &[u8]) -> io::Result<Answer> {
+pub(crate) fn raw(to: SocketAddr, bytes: &[u8]) -> io::Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(2))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
