@@ -3,10 +3,13 @@
 mod check;
 mod engine;
 mod explain;
+pub mod generate;
 pub mod history;
 pub mod model;
 mod options;
 mod oracle;
+#[cfg(test)]
+mod properties;
 mod read;
 mod replay;
 mod subhistory;

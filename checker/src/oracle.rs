@@ -36,7 +36,10 @@ pub(crate) fn explains<D: Domain>(domain: &D, moments: &Moments<'_>) -> Option<b
         let Ok(Some(call)) = domain.call(moments.operation(op), moments.is_complete(op)) else {
             continue;
         };
-        let after = moments.after(op, |before| ops.iter().position(|&known| known == before));
+        let must = |at: &usize| pieces[*at].call.result != Observed::Unknown;
+        let after = moments.after(op, |before| {
+            ops.iter().position(|&known| known == before).filter(must)
+        });
         ops.push(op);
         pieces.push(Piece {
             call,

@@ -48,9 +48,9 @@ pub(crate) fn replay<D: Domain>(
         if latest.is_none_or(|latest| latest.record().invoked < operation.record().invoked) {
             latest = Some(operation);
         }
-        if let Some(before) = moments.after(op, |before| belongs.contains(&before).then_some(before))
+        let must = |before| (belongs.contains(&before) && counts(domain, moments, before)).then_some(before);
+        if let Some(before) = moments.after(op, must)
             && !seen.contains(&before)
-            && counts(domain, moments, before)
         {
             return Err(ReplayError::OutOfTime(op, before));
         }

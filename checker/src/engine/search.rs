@@ -152,7 +152,6 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
                 if self.window.at() == self.problem.moments.len() {
                     return Answer::Legal(self.steps);
                 }
-                self.furthest = self.furthest.max(self.window.at());
                 self.consider(here);
             }
             patience -= 1;
@@ -195,6 +194,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
                 Moment::Completed(call) => {
                     let slot = self.window.slot(call);
                     if !here.done.has(slot) {
+                        self.furthest = self.furthest.max(at);
                         return !self.problem.machine.hopeless(here.state, at);
                     }
                     here.done.take(slot);

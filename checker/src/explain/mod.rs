@@ -6,6 +6,7 @@ mod sentence;
 use reduce::{Core, reduce};
 use rustc_hash::FxHashSet;
 
+use crate::check::is_illegal;
 use crate::engine::Budget;
 use crate::history::{History, NEVER, OpId, Operation};
 use crate::model::{Domain, Invocation, Model, Observed};
@@ -22,10 +23,12 @@ pub(crate) fn explain<D: Domain>(
     how: Explain,
     budget: &Budget,
 ) -> Counterexample {
-    let end = moments
+    let stood = moments
         .iter()
         .position(|moment| moment == (stuck, true))
         .expect("what is stuck completes");
+    let end = first_illegal(history, domain, moments, stood, budget);
+    let (stuck, _) = moments.iter().nth(end).expect("a place of the moments");
     let prefix = &moments.packed()[..=end];
     let complete: Vec<OpId> = Moments::all(history, prefix).completed().collect();
     let counts = |&op: &OpId| {
@@ -82,6 +85,54 @@ pub(crate) fn explain<D: Domain>(
         cycle: Vec::new(),
         stuck: Vec::new(),
     }
+}
+
+/// The completion with which the history becomes illegal.
+///
+/// That is the one that the search could not explain, unless the search knew from what was still to come that
+/// it need not go on; then it is a later one.
+fn first_illegal<D: Domain>(
+    history: &History,
+    domain: &D,
+    moments: &Moments<'_>,
+    stood: usize,
+    budget: &Budget,
+) -> usize {
+    let completions: Vec<usize> = moments
+        .iter()
+        .enumerate()
+        .skip(stood)
+        .filter(|(_, (_, completes))| *completes)
+        .map(|(at, _)| at)
+        .collect();
+    let illegal = |end: usize| {
+        let prefix = &moments.packed()[..=end];
+        let complete: FxHashSet<OpId> = Moments::all(history, prefix).completed().collect();
+        let moments = Moments::some(history, prefix, &complete);
+        // Without an answer the longer prefix is taken, which is known to be illegal.
+        is_illegal(history, domain, &moments, &mut budget.meter()) == Some(true)
+    };
+    let (mut least, mut step) = (0, 1);
+    let mut most = completions.len() - 1;
+    // Nearly always it is the first.
+    while least < most {
+        let tried = (least + step - 1).min(most - 1);
+        if illegal(completions[tried]) {
+            most = tried;
+            break;
+        }
+        least = tried + 1;
+        step *= 2;
+    }
+    while least < most {
+        let middle = (least + most) / 2;
+        if illegal(completions[middle]) {
+            most = middle;
+        } else {
+            least = middle + 1;
+        }
+    }
+    completions[most]
 }
 
 /// What a sentence is about.

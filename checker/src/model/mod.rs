@@ -11,7 +11,7 @@ use std::hash::Hash;
 
 pub(crate) use domain::{Domain, Registers};
 pub(crate) use general::{Happening, Interned, compile};
-pub(crate) use register::RegisterRules;
+pub(crate) use register::{RegisterRules, appended};
 use serde::Serialize;
 
 use crate::history::Value;

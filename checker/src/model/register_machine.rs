@@ -238,7 +238,7 @@ pub(crate) fn compile_register(
         if need == Need::Required {
             waiting.put(op, call);
         }
-        if moments.has_ties() {
+        if moments.has_ties() && need == Need::Required {
             numbers.insert(op, call);
         }
     }

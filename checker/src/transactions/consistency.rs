@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use super::anomaly::{AnomalyKind, Evidence, Shape};
+use super::anomaly::AnomalyKind as Kind;
+use super::anomaly::Evidence::{Data, Process, Realtime};
+use super::anomaly::Shape;
 
 /// A consistency model of transactions, by Elle's names.
 ///
@@ -57,19 +59,7 @@ struct Rules {
     /// Models that every history of this model satisfies too, the nearest ones.
     implies: &'static [ConsistencyModel],
     /// What it forbids beyond those.
-    forbids: &'static [AnomalyKind],
-}
-
-const fn data(shape: Shape) -> AnomalyKind {
-    AnomalyKind::Cycle(shape, Evidence::Data)
-}
-
-const fn process(shape: Shape) -> AnomalyKind {
-    AnomalyKind::Cycle(shape, Evidence::Process)
-}
-
-const fn realtime(shape: Shape) -> AnomalyKind {
-    AnomalyKind::Cycle(shape, Evidence::Realtime)
+    forbids: &'static [Kind],
 }
 
 impl ConsistencyModel {
@@ -113,31 +103,31 @@ impl ConsistencyModel {
     }
 
     /// Whether a history with such an anomaly cannot satisfy this model.
-    pub fn forbids(self, found: AnomalyKind) -> bool {
+    pub fn forbids(self, found: Kind) -> bool {
         let rules = self.rules();
         rules.forbids.iter().any(|&kind| found.implies(kind))
             || rules.implies.iter().any(|weaker| weaker.forbids(found))
     }
 
     fn rules(self) -> Rules {
-        let (name, aliases, implies, forbids): (_, &[&str], &[ConsistencyModel], &[AnomalyKind]) = match self {
+        let (name, aliases, implies, forbids): (_, &[&str], &[ConsistencyModel], &[Kind]) = match self {
             M::ReadUncommitted => (
                 "read-uncommitted",
                 &["PL-1"],
                 &[],
                 // Histories with the other three are none in Adya's sense: versions are written once and ordered.
                 &[
-                    data(Shape::G0),
-                    AnomalyKind::DuplicateElements,
-                    AnomalyKind::CyclicVersions,
-                    AnomalyKind::GarbageRead,
+                    Kind::Cycle(Shape::G0, Data),
+                    Kind::DuplicateElements,
+                    Kind::CyclicVersions,
+                    Kind::GarbageRead,
                 ],
             ),
             M::ReadCommitted => (
                 "read-committed",
                 &["PL-2"],
                 &[M::ReadUncommitted],
-                &[AnomalyKind::G1a, AnomalyKind::G1b, data(Shape::G1c)],
+                &[Kind::G1a, Kind::G1b, Kind::Cycle(Shape::G1c, Data)],
             ),
             M::MonotonicView => ("monotonic-view", &["PL-2L"], &[M::ReadCommitted], &[]),
             M::MonotonicSnapshotRead => ("monotonic-snapshot-read", &["PL-MSR"], &[M::ReadCommitted], &[]),
@@ -145,40 +135,40 @@ impl ConsistencyModel {
                 "cursor-stability",
                 &["PL-CS"],
                 &[M::ReadCommitted],
-                &[AnomalyKind::LostUpdate],
+                &[Kind::LostUpdate],
             ),
             M::ConsistentView => (
                 "consistent-view",
                 &["PL-2+"],
                 &[M::CursorStability, M::MonotonicView],
-                &[data(Shape::GSingle)],
+                &[Kind::Cycle(Shape::GSingle, Data)],
             ),
             M::ForwardConsistentView => (
                 "forward-consistent-view",
                 &["PL-FCV"],
                 &[M::ConsistentView],
-                &[data(Shape::GSingle)],
+                &[Kind::Cycle(Shape::GSingle, Data)],
             ),
             M::MonotonicAtomicView => ("monotonic-atomic-view", &[], &[M::ReadCommitted], &[]),
             M::ReadAtomic => (
                 "read-atomic",
                 &[],
                 &[M::MonotonicAtomicView],
-                &[AnomalyKind::Internal, AnomalyKind::FutureRead],
+                &[Kind::Internal, Kind::FutureRead],
             ),
-            M::UpdateAtomic => ("update-atomic", &[], &[M::ReadAtomic], &[AnomalyKind::LostUpdate]),
+            M::UpdateAtomic => ("update-atomic", &[], &[M::ReadAtomic], &[Kind::LostUpdate]),
             M::Causal => ("causal-cerone", &[], &[M::ReadAtomic], &[]),
-            M::Prefix => ("prefix", &[], &[M::Causal], &[AnomalyKind::LongFork]),
+            M::Prefix => ("prefix", &[], &[M::Causal], &[Kind::LongFork]),
             M::ParallelSnapshotIsolation => (
                 "parallel-snapshot-isolation",
                 &["PSI"],
                 &[M::Causal, M::UpdateAtomic],
                 // Transfers are visible whole or not at all, and none is lost: the sum stays what it was.
                 &[
-                    AnomalyKind::WrongTotal,
-                    AnomalyKind::NegativeValue,
-                    AnomalyKind::NilBalance,
-                    AnomalyKind::UnexpectedKey,
+                    Kind::WrongTotal,
+                    Kind::NegativeValue,
+                    Kind::NilBalance,
+                    Kind::UnexpectedKey,
                 ],
             ),
             M::SnapshotIsolation => (
@@ -190,13 +180,13 @@ impl ConsistencyModel {
                     M::ParallelSnapshotIsolation,
                     M::Prefix,
                 ],
-                &[data(Shape::GNonadjacent)],
+                &[Kind::Cycle(Shape::GNonadjacent, Data)],
             ),
             M::RepeatableRead => (
                 "repeatable-read",
                 &["PL-2.99"],
                 &[M::CursorStability, M::MonotonicAtomicView],
-                &[data(Shape::G2Item)],
+                &[Kind::Cycle(Shape::G2Item, Data)],
             ),
             M::UpdateSerializable => (
                 "update-serializable",
@@ -208,55 +198,55 @@ impl ConsistencyModel {
                 "serializable",
                 &["PL-3", "conflict-serializable"],
                 &[M::RepeatableRead, M::UpdateSerializable, M::SnapshotIsolation],
-                &[data(Shape::G2Item)],
+                &[Kind::Cycle(Shape::G2Item, Data)],
             ),
             M::StrongSessionReadUncommitted => (
                 "strong-session-read-uncommitted",
                 &["strong-session-PL-1"],
                 &[M::ReadUncommitted],
-                &[process(Shape::G0)],
+                &[Kind::Cycle(Shape::G0, Process)],
             ),
             M::StrongSessionReadCommitted => (
                 "strong-session-read-committed",
                 &["strong-session-PL-2"],
                 &[M::ReadCommitted, M::StrongSessionReadUncommitted],
-                &[process(Shape::G1c)],
+                &[Kind::Cycle(Shape::G1c, Process)],
             ),
             M::StrongSessionSnapshotIsolation => (
                 "strong-session-snapshot-isolation",
                 &["strong-session-PL-SI"],
                 &[M::SnapshotIsolation, M::StrongSessionReadCommitted],
-                &[process(Shape::GNonadjacent)],
+                &[Kind::Cycle(Shape::GNonadjacent, Process)],
             ),
             M::StrongSessionSerializable => (
                 "strong-session-serializable",
                 &["strong-session-PL-3"],
                 &[M::Serializable, M::StrongSessionSnapshotIsolation],
-                &[process(Shape::G2Item)],
+                &[Kind::Cycle(Shape::G2Item, Process)],
             ),
             M::StrongReadUncommitted => (
                 "strong-read-uncommitted",
                 &["strong-PL-1"],
                 &[M::StrongSessionReadUncommitted],
-                &[realtime(Shape::G0)],
+                &[Kind::Cycle(Shape::G0, Realtime)],
             ),
             M::StrongReadCommitted => (
                 "strong-read-committed",
                 &["strong-PL-2"],
                 &[M::StrongSessionReadCommitted, M::StrongReadUncommitted],
-                &[realtime(Shape::G1c)],
+                &[Kind::Cycle(Shape::G1c, Realtime)],
             ),
             M::StrongSnapshotIsolation => (
                 "strong-snapshot-isolation",
                 &["strong-PL-SI"],
                 &[M::StrongSessionSnapshotIsolation, M::StrongReadCommitted],
-                &[realtime(Shape::GNonadjacent)],
+                &[Kind::Cycle(Shape::GNonadjacent, Realtime)],
             ),
             M::StrictSerializable => (
                 "strict-serializable",
                 &["PL-SS", "strong-serializable"],
                 &[M::StrongSessionSerializable, M::StrongSnapshotIsolation],
-                &[realtime(Shape::G2Item)],
+                &[Kind::Cycle(Shape::G2Item, Realtime)],
             ),
         };
         Rules {
@@ -270,7 +260,7 @@ impl ConsistencyModel {
 
 /// The models that anomalies rule out, the weakest ones apart: whoever satisfies none of those satisfies none
 /// of the others.
-pub(super) fn boundary(found: &[AnomalyKind]) -> (Vec<ConsistencyModel>, Vec<ConsistencyModel>) {
+pub(super) fn boundary(found: &[Kind]) -> (Vec<ConsistencyModel>, Vec<ConsistencyModel>) {
     let ruled_out: Vec<M> = M::ALL
         .iter()
         .copied()

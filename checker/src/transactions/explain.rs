@@ -4,7 +4,7 @@ use crate::history::{Form, History, OpId, Operation};
 
 use super::anomaly::{AnomalyKind, Evidence, Shape};
 use super::finding::{Dependency, Finding};
-use super::graph::Relation;
+use super::graph::{Grounds, Relation};
 use super::transaction::{Transactions, WriteId};
 
 /// Knows what was written and read, so that it can say why one transaction depends on another.
@@ -20,7 +20,7 @@ pub(super) struct Edge {
     pub(super) from: OpId,
     pub(super) to: OpId,
     pub(super) relation: Relation,
-    pub(super) evidence: Evidence,
+    pub(super) grounds: Grounds,
     pub(super) write: Option<WriteId>,
 }
 
@@ -48,7 +48,7 @@ pub(super) fn cycle(
             from: edge.from,
             to: edge.to,
             relation: edge.relation,
-            evidence: edge.evidence,
+            evidence: edge.grounds.evidence,
             because,
         });
     }

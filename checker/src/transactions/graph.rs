@@ -11,7 +11,7 @@ use petgraph::graph::{Graph, NodeIndex};
 
 use crate::history::{NEVER, OpId, Outcome};
 
-use super::anomaly::Evidence;
+use super::anomaly::{Evidence, Shape};
 use super::transaction::{Transactions, WriteId};
 
 /// Why one transaction precedes another.
@@ -29,12 +29,31 @@ pub enum Relation {
     Realtime,
 }
 
+/// What an edge rests on, and so what a cycle with it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grounds {
+    pub(super) evidence: Evidence,
+    /// A cycle with this edge counts as of this shape at least: weaker models do not justify the edge.
+    pub(super) least: Shape,
+}
+
+impl Grounds {
+    /// Reads and writes alone.
+    pub(super) const DATA: Grounds = Grounds {
+        evidence: Evidence::Data,
+        least: Shape::G0,
+    };
+
+    pub(super) fn is_certain(self) -> bool {
+        self == Grounds::DATA
+    }
+}
+
 /// An edge, or a part of one that leads through relays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) relation: Relation,
-    /// What the edge rests on.
-    pub(super) evidence: Evidence,
+    pub(super) grounds: Grounds,
     /// Whether it goes on an edge that was begun before: it leaves a relay.
     pub(super) continues: bool,
     /// The later write of ww and rw, the write that was read of wr; of no use otherwise, and not known where a
@@ -65,11 +84,11 @@ impl Dependencies {
     }
 
     /// Adds an edge between two transactions, unless they are one.
-    pub(super) fn link(&mut self, from: OpId, to: OpId, relation: Relation, evidence: Evidence, write: WriteId) {
+    pub(super) fn link(&mut self, from: OpId, to: OpId, relation: Relation, grounds: Grounds, write: WriteId) {
         if from != to {
             let link = Link {
                 relation,
-                evidence,
+                grounds,
                 continues: false,
                 write: Some(write),
             };
@@ -86,19 +105,19 @@ impl Dependencies {
         readers: &[OpId],
         writers: &[(OpId, WriteId)],
         relation: Relation,
-        evidence: Evidence,
+        grounds: Grounds,
     ) {
         if readers.len().saturating_mul(writers.len()) <= PAIRS || readers.len() <= 1 || writers.len() <= 1 {
             for &reader in readers {
                 for &(writer, write) in writers {
-                    self.link(reader, writer, relation, evidence, write);
+                    self.link(reader, writer, relation, grounds, write);
                 }
             }
             return;
         }
         let entry = Link {
             relation,
-            evidence,
+            grounds,
             continues: false,
             write: None,
         };
@@ -164,7 +183,10 @@ impl Dependencies {
         events.sort_unstable();
         let time = Link {
             relation: Relation::Realtime,
-            evidence: Evidence::Realtime,
+            grounds: Grounds {
+                evidence: Evidence::Realtime,
+                least: Shape::G0,
+            },
             continues: false,
             write: None,
         };
@@ -174,7 +196,10 @@ impl Dependencies {
         };
         let process = Link {
             relation: Relation::Process,
-            evidence: Evidence::Process,
+            grounds: Grounds {
+                evidence: Evidence::Process,
+                least: Shape::G0,
+            },
             continues: false,
             write: None,
         };
@@ -192,8 +217,8 @@ impl Dependencies {
                 if let Some(before) = now.replace(relay) {
                     self.graph.add_edge(before, relay, onward);
                 }
-                for ended in ended.drain(..) {
-                    self.graph.add_edge(vertex(ended), relay, time);
+                for before in ended.drain(..) {
+                    self.graph.add_edge(vertex(before), relay, time);
                 }
             }
             if let Some(now) = now {

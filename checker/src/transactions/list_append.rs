@@ -8,10 +8,10 @@
 
 use crate::history::{OpId, Outcome};
 
-use super::anomaly::{AnomalyKind, Evidence};
+use super::anomaly::AnomalyKind;
 use super::explain::Explain;
 use super::finding::{Finding, Findings};
-use super::graph::{Dependencies, Relation, happened};
+use super::graph::{Dependencies, Grounds, Relation, happened};
 use super::node::{Elements, Node, Numbers, push_under};
 use super::transaction::{Step, Transactions, WriteId};
 
@@ -369,7 +369,7 @@ impl<'t, 'a> Lists<'t, 'a> {
             let by = self.transactions.write(write).by;
             if self.transactions.outcome(by) != Outcome::Fail {
                 if let Some(&(_, before, _)) = committed.last() {
-                    graph.link(before, by, Relation::Ww, Evidence::Data, write);
+                    graph.link(before, by, Relation::Ww, Grounds::DATA, write);
                 }
                 committed.push((at, by, write));
             }
@@ -377,7 +377,7 @@ impl<'t, 'a> Lists<'t, 'a> {
         let unread = if list.agreed.is_none() { unread } else { &[] };
         if let Some(&(_, before, _)) = committed.last() {
             for &(by, write) in unread {
-                graph.link(before, by, Relation::Ww, Evidence::Data, write);
+                graph.link(before, by, Relation::Ww, Grounds::DATA, write);
             }
         }
         let mut latest: Vec<OpId> = Vec::new();
@@ -391,12 +391,12 @@ impl<'t, 'a> Lists<'t, 'a> {
             if by == seen.by {
                 continue;
             }
-            graph.link(by, seen.by, Relation::Wr, Evidence::Data, write);
+            graph.link(by, seen.by, Relation::Wr, Grounds::DATA, write);
             self.link_first(seen.by, len, &committed, end, &mut latest, graph);
         }
         latest.sort_unstable();
         latest.dedup();
-        graph.link_all(&latest, unread, Relation::Rw, Evidence::Data);
+        graph.link_all(&latest, unread, Relation::Rw, Grounds::DATA);
     }
 
     /// Puts a reader of the first `len` elements before the first that it did not see, or among those that saw
@@ -414,7 +414,7 @@ impl<'t, 'a> Lists<'t, 'a> {
             return;
         }
         match committed.get(committed.partition_point(|&(at, ..)| at < len)) {
-            Some(&(_, by, write)) => graph.link(reader, by, Relation::Rw, Evidence::Data, write),
+            Some(&(_, by, write)) => graph.link(reader, by, Relation::Rw, Grounds::DATA, write),
             None => latest.push(reader),
         }
     }

@@ -57,6 +57,7 @@ mod node;
 mod rw_register;
 mod search;
 mod transaction;
+mod version_order;
 
 use std::time::Instant;
 
@@ -117,7 +118,7 @@ pub fn rw_register(history: &History, options: &TransactionOptions) -> Result<Tr
     let begun = Instant::now();
     let transactions = Transactions::of(history, Form::RwRegister)?;
     let mut findings = Findings::default();
-    let registers = rw_register::Registers::of(&transactions, options, &mut findings)?;
+    let mut registers = rw_register::Registers::of(&transactions, options, &mut findings)?;
     let mut graph = Dependencies::new(transactions.list.len());
     let happened = registers.link(&mut graph, &mut findings);
     let notes = registers.notes();

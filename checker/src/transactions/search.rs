@@ -87,12 +87,15 @@ impl Dependencies {
 struct Permitted {
     wr: bool,
     rw: bool,
+    /// The shape that is looked for: edges that stand for a later one have no place in it.
+    shape: Shape,
     evidence: Evidence,
 }
 
 impl Permitted {
     fn allows(self, link: &Link) -> bool {
-        link.evidence <= self.evidence
+        link.grounds.evidence <= self.evidence
+            && link.grounds.least <= self.shape
             && match link.relation {
                 Relation::Ww | Relation::Process | Relation::Realtime => true,
                 Relation::Wr => self.wr,
@@ -124,12 +127,20 @@ impl Component {
                     continue;
                 }
                 let mut effort = self.graph.edge_count() * EFFORT + LEAST_EFFORT;
+                let permitted = Permitted {
+                    wr: shape != Shape::G0,
+                    rw: shape > Shape::GSingle,
+                    shape,
+                    evidence,
+                };
                 let cycle = match shape {
-                    Shape::G0 => self.any_cycle(Permitted { wr: false, rw: false, evidence }, Relation::Ww, &mut effort),
-                    Shape::G1c => self.any_cycle(Permitted { wr: true, rw: false, evidence }, Relation::Wr, &mut effort),
-                    Shape::GSingle => self.single(evidence, &mut effort),
-                    Shape::GNonadjacent => self.nonadjacent(evidence, &mut effort),
-                    Shape::G2Item => self.any_cycle(Permitted { wr: true, rw: true, evidence }, Relation::Rw, &mut effort),
+                    Shape::G0 => self.any_cycle(permitted, |link| link.relation == Relation::Ww, &mut effort),
+                    Shape::G1c => self.any_cycle(permitted, |link| link.relation == Relation::Wr, &mut effort),
+                    Shape::GSingle => self
+                        .any_cycle(permitted, |link| link.grounds.least == Shape::GSingle, &mut effort)
+                        .or_else(|| self.single(permitted, &mut effort)),
+                    Shape::GNonadjacent => self.nonadjacent(permitted, &mut effort),
+                    Shape::G2Item => self.any_cycle(permitted, |link| link.relation == Relation::Rw, &mut effort),
                 };
                 if let Some(edges) = cycle {
                     let cycle = classified(edges);
@@ -146,14 +157,19 @@ impl Component {
         self.graph[vertex].index() < self.transactions
     }
 
-    /// A cycle of permitted edges that begins with an edge of the wanted relation: there is one exactly if such
-    /// an edge joins two vertices of one strongly connected component.
-    fn any_cycle(&self, permitted: Permitted, wanted: Relation, effort: &mut usize) -> Option<Vec<Edge>> {
+    /// A cycle of permitted edges that begins with a wanted edge: there is one exactly if such an edge joins two
+    /// vertices of one strongly connected component.
+    fn any_cycle(
+        &self,
+        permitted: Permitted,
+        wanted: impl Fn(&Link) -> bool,
+        effort: &mut usize,
+    ) -> Option<Vec<Edge>> {
         let rank = self.ranks(permitted);
         let mut best: Option<Vec<Edge>> = None;
         for from in self.graph.node_indices().filter(|&vertex| self.is_transaction(vertex)) {
             let starts = self.graph.edges(from).any(|edge| {
-                edge.weight().relation == wanted
+                wanted(edge.weight())
                     && permitted.allows(edge.weight())
                     && rank[edge.target().index()] == rank[from.index()]
             });
@@ -165,7 +181,7 @@ impl Component {
                 from,
                 |stand, link, to| {
                     let first = stand.vertex == from;
-                    rank[to.index()] == own && permitted.allows(link) && (!first || link.relation == wanted)
+                    rank[to.index()] == own && permitted.allows(link) && (!first || wanted(link))
                 },
                 effort,
             );
@@ -178,8 +194,8 @@ impl Component {
     }
 
     /// A cycle with exactly one rw edge, its first.
-    fn single(&self, evidence: Evidence, effort: &mut usize) -> Option<Vec<Edge>> {
-        let base = Permitted { wr: true, rw: false, evidence };
+    fn single(&self, base: Permitted, effort: &mut usize) -> Option<Vec<Edge>> {
+        let first = Permitted { rw: true, ..base };
         let rank = self.ranks(base);
         let mut best: Option<Vec<Edge>> = None;
         for from in self.graph.node_indices().filter(|&vertex| self.is_transaction(vertex)) {
@@ -188,7 +204,7 @@ impl Component {
                 from,
                 |stand, link, to| {
                     let fits = if stand.vertex == from {
-                        link.relation == Relation::Rw && link.evidence <= evidence
+                        link.relation == Relation::Rw && first.allows(link)
                     } else {
                         base.allows(link) || (link.continues && link.relation == Relation::Rw)
                     };
@@ -208,8 +224,7 @@ impl Component {
     }
 
     /// A cycle in which no two rw edges are next to each other.
-    fn nonadjacent(&self, evidence: Evidence, effort: &mut usize) -> Option<Vec<Edge>> {
-        let all = Permitted { wr: true, rw: true, evidence };
+    fn nonadjacent(&self, all: Permitted, effort: &mut usize) -> Option<Vec<Edge>> {
         let mut states: Graph<(), (), Directed, u32> = Graph::with_capacity(self.graph.node_count() * 2, 0);
         for _ in 0..self.graph.node_count() * 2 {
             states.add_node(());
@@ -338,7 +353,7 @@ impl Component {
                     from: self.id(before.vertex),
                     to: self.id(to),
                     relation: leaving.relation,
-                    evidence: leaving.evidence,
+                    grounds: leaving.grounds,
                     write: leaving.write,
                 });
                 to = before.vertex;
@@ -413,6 +428,8 @@ fn classified(edges: Vec<Edge>) -> Cycle {
         _ if rw_neighbours(&edges) => Shape::G2Item,
         _ => Shape::GNonadjacent,
     };
-    let evidence = edges.iter().map(|edge| edge.evidence).max().expect("a cycle has edges");
+    let grounds = edges.iter().map(|edge| edge.grounds);
+    let evidence = grounds.clone().map(|grounds| grounds.evidence).max().expect("a cycle has edges");
+    let shape = grounds.map(|grounds| grounds.least).fold(shape, Shape::max);
     Cycle { shape, evidence, edges }
 }

@@ -1,7 +1,5 @@
 //! Transactions, taken from the operations of a history.
 
-use std::fmt;
-
 use crate::history::{Flaw, History, HistoryError, NEVER, Operation, OpId, Outcome, Value, Word};
 
 use super::node::{Node, Numbers};
@@ -22,6 +20,7 @@ pub(super) struct WriteId(pub(super) u32);
 /// Every transaction of a history, as the checks want them.
 pub(super) struct Transactions<'a> {
     pub(super) history: &'a History,
+    pub(super) form: Form,
     pub(super) list: Vec<Transaction>,
     pub(super) steps: Vec<Step<'a>>,
     pub(super) keys: Vec<Value>,
@@ -68,6 +67,7 @@ impl<'a> Transactions<'a> {
     pub(super) fn of(history: &'a History, form: Form) -> Result<Transactions<'a>, HistoryError> {
         let mut transactions = Transactions {
             history,
+            form,
             list: Vec::with_capacity(history.len()),
             steps: Vec::with_capacity(history.len() * 4),
             keys: Vec::new(),
@@ -76,7 +76,7 @@ impl<'a> Transactions<'a> {
         };
         let mut key_numbers = Numbers::default();
         for operation in history.operations() {
-            transactions.add(operation, form, &mut key_numbers)?;
+            transactions.add(operation, &mut key_numbers)?;
         }
         Ok(transactions)
     }
@@ -111,12 +111,30 @@ impl<'a> Transactions<'a> {
         self.by_value.get(key, value).map(WriteId)
     }
 
-    fn add(
-        &mut self,
-        operation: Operation<'a>,
-        form: Form,
-        key_numbers: &mut Numbers,
-    ) -> Result<(), HistoryError> {
+    pub(super) fn key_of(&self, step: Step<'_>) -> u32 {
+        match step {
+            Step::Read { key, .. } => key,
+            Step::Write(write) => self.write(write).key,
+        }
+    }
+
+    /// Nobody may write what every key holds before it is written: who read it could not be told.
+    pub(super) fn refuse_writes_of(&self, init: &Value) -> Result<(), HistoryError> {
+        let Some(write) = self.writes.iter().find(|write| write.value == Node::Plain(init)) else {
+            return Ok(());
+        };
+        Err(HistoryError::Malformed {
+            place: self.history.place(self.history.operation(write.by)),
+            flaw: Flaw::Field(format!(
+                "{init} is written to key {}, but it is the initial value: who read it cannot be told; \
+                 let every write to a key have a value of its own",
+                self.key(write.key),
+            )),
+        })
+    }
+
+    fn add(&mut self, operation: Operation<'a>, key_numbers: &mut Numbers) -> Result<(), HistoryError> {
+        let form = self.form;
         let record = operation.record();
         let happened = record.outcome == Outcome::Ok;
         let said = if happened && !self.node(record.output).is_nil() {
@@ -228,7 +246,7 @@ impl<'a> Transactions<'a> {
             place: self.history.place(operation),
             flaw: Flaw::UnknownFunction {
                 f: f.to_value().to_string(),
-                model: form.to_string(),
+                model: form.as_str().to_owned(),
                 known: format!("r, {}", form.write_name()),
             },
         }
@@ -269,6 +287,13 @@ fn kind_of(f: Node<'_>, form: Form) -> Option<Kind> {
 }
 
 impl Form {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Form::ListAppend => "list-append",
+            Form::RwRegister => "rw-register",
+        }
+    }
+
     fn write_name(self) -> &'static str {
         match self {
             Form::ListAppend => "append",
@@ -277,11 +302,3 @@ impl Form {
     }
 }
 
-impl fmt::Display for Form {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Form::ListAppend => "list-append",
-            Form::RwRegister => "rw-register",
-        })
-    }
-}

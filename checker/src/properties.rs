@@ -1,0 +1,316 @@
+//! Random small histories, judged by every engine and by the oracle that tries every order.
+
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use rustc_hash::FxHashSet;
+
+use crate::engine::{self, Answer, Budget};
+use crate::generate::{Bug, Mix, Simulation, Values};
+use crate::history::{Event, EventKind, Header, History, Nanos, OpId, ProcessId, Value};
+use crate::model::{Domain, RegisterRules, Registers};
+use crate::options::CasFail;
+use crate::oracle;
+use crate::replay::replay;
+use crate::subhistory::{Moments, Subhistories};
+use crate::{CheckOptions, Verdict, check};
+
+/// How many histories each property is tried on; the nightly sets more.
+fn cases() -> u64 {
+    std::env::var("CHECKER_CASES")
+        .ok()
+        .and_then(|cases| cases.parse().ok())
+        .unwrap_or(3000)
+}
+
+/// The first of a series; printed with every failure.
+fn first_seed() -> u64 {
+    std::env::var("CHECKER_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(20_261_121)
+}
+
+fn registers(init: Value) -> Registers {
+    Registers {
+        name: "cas-register",
+        rules: RegisterRules {
+            init,
+            cas_fail: CasFail::Mismatch,
+        },
+    }
+}
+
+/// A simulation small enough for the oracle.
+fn small(seed: u64) -> Simulation {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let bug = match random.random_range(0..5) {
+        0 => Bug::None,
+        1 => Bug::StaleReads(0.4),
+        2 => Bug::LostUpdates(0.4),
+        3 => Bug::SplitCas(0.7),
+        _ => Bug::Noise(0.3),
+    };
+    let mix = match random.random_range(0..4) {
+        0 => Mix {
+            get: 2,
+            set: 1,
+            cas: 1,
+            append: 0,
+            delete: 0,
+        },
+        1 => Mix {
+            get: 1,
+            set: 1,
+            cas: 2,
+            append: 0,
+            delete: 1,
+        },
+        2 => Mix {
+            get: 2,
+            set: 0,
+            cas: 0,
+            append: 2,
+            delete: 0,
+        },
+        _ => Mix {
+            get: 2,
+            set: 1,
+            cas: 1,
+            append: 1,
+            delete: 1,
+        },
+    };
+    Simulation {
+        seed,
+        operations: random.random_range(2..=8),
+        processes: random.random_range(2..=5),
+        values: if random.random() {
+            Values::Few(random.random_range(2..=3))
+        } else {
+            Values::Distinct
+        },
+        mix,
+        unknown: [0.0, 0.2, 0.5][random.random_range(0..3)],
+        rest: [0.0, 0.5][random.random_range(0..2)],
+        clock: [1, 1, 700_000, 3_000_000][random.random_range(0..4)],
+        tells_current: random.random(),
+        bug,
+        ..Simulation::default()
+    }
+}
+
+/// An arbitrary sequence of events that pairs, with arbitrary results: reaches corners that no store would.
+fn arbitrary(seed: u64) -> History {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut open: Vec<(u64, &'static str, Value, Option<i64>)> = Vec::new();
+    let (mut events, mut next_process, mut time) = (Vec::new(), 0, 0);
+    let mut left = random.random_range(1..=7);
+    let revisions = random.random_range(0..4) == 0;
+    while left > 0 || (!open.is_empty() && random.random_range(0..8) > 0) {
+        time += random.random_range(0..3);
+        let index = events.len() as u64;
+        if left > 0 && (open.is_empty() || (open.len() < 5 && random.random())) {
+            left -= 1;
+            let f = ["get", "set", "cas", "append", "delete", "get"][random.random_range(0..6)];
+            let value = |random: &mut ChaCha8Rng| Value::Int(random.random_range(0..2));
+            let input = match f {
+                "set" | "append" => value(&mut random),
+                "cas" => Value::List(vec![value(&mut random), value(&mut random)]),
+                _ => Value::Nil,
+            };
+            let rev = (revisions && f == "cas" && random.random()).then(|| random.random_range(0..2));
+            let reused = events.iter().rev().find(|event: &&Event| {
+                matches!(event.kind, EventKind::Ok | EventKind::Fail)
+                    && !open
+                        .iter()
+                        .any(|(id, ..)| crate::history::Process::Client(ProcessId(*id)) == event.process)
+            });
+            let process = match reused.map(|event| event.process) {
+                Some(crate::history::Process::Client(ProcessId(id))) if random.random() => id,
+                _ => {
+                    next_process += 1;
+                    next_process
+                }
+            };
+            let mut event = Event::new(
+                index,
+                Nanos(time),
+                ProcessId(process),
+                EventKind::Invoke,
+                f,
+                input.clone(),
+            );
+            event.rev = rev;
+            events.push(event);
+            open.push((process, f, input, rev));
+        } else {
+            let (process, f, input, _) = open.remove(random.random_range(0..open.len()));
+            let kind = [
+                EventKind::Ok,
+                EventKind::Ok,
+                EventKind::Ok,
+                EventKind::Fail,
+                EventKind::Info,
+            ][random.random_range(0..5)];
+            let mut value = input;
+            if f == "get" {
+                let text = ["", "0", "1", "01", "00"][random.random_range(0..5)];
+                value = match random.random_range(0..4) {
+                    0 => Value::Nil,
+                    1 => Value::from(text),
+                    _ => Value::Int(random.random_range(0..2)),
+                };
+            }
+            let mut event = Event::new(index, Nanos(time), ProcessId(process), kind, f, value);
+            if kind == EventKind::Fail && random.random_range(0..4) > 0 {
+                event.error = Some("mismatch".to_owned());
+                event.current = random
+                    .random::<bool>()
+                    .then(|| Value::Int(random.random_range(0..2)));
+            }
+            event.rev = (revisions && kind == EventKind::Ok).then(|| random.random_range(0..3));
+            events.push(event);
+        }
+    }
+    History::from_events(Header::default(), events).expect("the events pair")
+}
+
+fn whole(history: &History) -> Subhistories {
+    Subhistories::whole(history)
+}
+
+/// Every engine gives the oracle's verdict; orders replay; cores are illegal and minimal.
+fn agree(history: &History, init: Value, context: &str) -> bool {
+    let domain = registers(init.clone());
+    domain
+        .validate(history)
+        .unwrap_or_else(|(_, flaw)| panic!("{context}: {flaw}"));
+    let subhistories = whole(history);
+    let moments = subhistories.moments(history, 0);
+    let legal = oracle::explains(&domain, &moments).expect("small enough for the oracle");
+    let budget = Budget::new(None, None);
+    let mut problem = domain.compile(history, &moments);
+    match engine::search(&mut problem, &mut budget.meter()) {
+        Answer::Legal(steps) => {
+            assert!(
+                legal,
+                "{context}: the engine found an order that the oracle did not"
+            );
+            let order = engine::order(&mut problem, &steps);
+            assert_eq!(replay(&domain, &moments, &order), Ok(()), "{context}: {order:?}");
+        }
+        Answer::Illegal { .. } => assert!(!legal, "{context}: the engine missed an order"),
+        Answer::Exhausted { .. } => panic!("{context}: nothing limits this search"),
+    }
+    let options = CheckOptions {
+        init: Some(init),
+        ..CheckOptions::default()
+    };
+    match check(history, &options).expect("the history is valid").verdict {
+        Verdict::Linearizable(_) => assert!(legal, "{context}: check says legal"),
+        Verdict::Illegal(found) => {
+            assert!(!legal, "{context}: check says illegal");
+            let core: Vec<OpId> = found
+                .operations
+                .iter()
+                .filter(|op| !op.weakened)
+                .map(|op| op.id)
+                .collect();
+            core_is_minimal(
+                history,
+                &domain,
+                &moments,
+                &core,
+                found.prefix.last_index,
+                context,
+            );
+        }
+        Verdict::Unknown(limit) => panic!("{context}: {limit}"),
+    }
+    legal
+}
+
+/// Judges a core by the oracle alone.
+fn core_is_minimal(
+    history: &History,
+    domain: &Registers,
+    moments: &Moments<'_>,
+    core: &[OpId],
+    last_index: u64,
+    context: &str,
+) {
+    let end = moments
+        .iter()
+        .position(|(op, completes)| completes && history.operation(op).completed_index() == Some(last_index))
+        .expect("the prefix ends with a completion");
+    let prefix = &moments.packed()[..=end];
+    let illegal = |known: &[OpId]| {
+        let complete: FxHashSet<OpId> = known.iter().copied().collect();
+        oracle::explains(domain, &Moments::some(history, prefix, &complete)) == Some(false)
+    };
+    let core: Vec<OpId> = core
+        .iter()
+        .copied()
+        .filter(|&op| counts(history, domain, op))
+        .collect();
+    let told: Vec<_> = core
+        .iter()
+        .map(|&op| (op, domain.call(history.operation(op), true)))
+        .collect();
+    assert!(illegal(&core), "{context}: the core {told:?} is legal");
+    for at in 0..core.len() {
+        let mut less = core.clone();
+        let weaker = less.remove(at);
+        assert!(
+            !illegal(&less),
+            "{context}: the core {core:?} does not need {weaker:?}"
+        );
+    }
+}
+
+/// Operations of unknown outcome are listed beside the core, but are not part of it.
+fn counts(history: &History, domain: &Registers, op: OpId) -> bool {
+    let call = domain.call(history.operation(op), true).expect("validated");
+    call.is_some_and(|call| call.result != crate::model::Observed::Unknown)
+}
+
+#[test]
+fn engines_agree_with_the_oracle_on_simulated_stores() {
+    let mut verdicts = [0u64; 2];
+    for seed in crate::generate::seeds(first_seed(), cases()) {
+        let simulation = small(seed);
+        let history = simulation.history().expect("simulations are valid");
+        let legal = agree(&history, Value::Nil, &format!("seed {seed}, {simulation:?}"));
+        verdicts[usize::from(legal)] += 1;
+    }
+    println!(
+        "seed {}: {} illegal, {} legal",
+        first_seed(),
+        verdicts[0],
+        verdicts[1]
+    );
+    assert!(
+        verdicts.iter().all(|&count| count > cases() / 10),
+        "both verdicts must be common: {verdicts:?}"
+    );
+}
+
+#[test]
+fn engines_agree_with_the_oracle_on_arbitrary_histories() {
+    let mut verdicts = [0u64; 2];
+    for seed in crate::generate::seeds(first_seed() ^ 0xa5a5, cases()) {
+        let history = arbitrary(seed);
+        let legal = agree(&history, Value::Int(0), &format!("seed {seed}"));
+        verdicts[usize::from(legal)] += 1;
+    }
+    println!(
+        "seed {}: {} illegal, {} legal",
+        first_seed(),
+        verdicts[0],
+        verdicts[1]
+    );
+    assert!(
+        verdicts.iter().all(|&count| count > cases() / 20),
+        "both verdicts must be common: {verdicts:?}"
+    );
+}
