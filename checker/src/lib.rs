@@ -13,6 +13,7 @@ mod properties;
 mod read;
 mod replay;
 mod subhistory;
+pub mod transactions;
 mod verdict;
 
 pub use check::{CheckError, check};

@@ -133,15 +133,21 @@ impl AnomalyKind {
             AnomalyKind::CyclicVersions => "the versions of a register come before themselves",
             AnomalyKind::IncompatibleOrder => "two reads of a list disagree on its order",
             AnomalyKind::G1a => "aborted read: a transaction read what an aborted one wrote",
-            AnomalyKind::G1b => "intermediate read: a transaction read what another one wrote and then replaced",
+            AnomalyKind::G1b => {
+                "intermediate read: a transaction read what another one wrote and then replaced"
+            }
             AnomalyKind::DirtyUpdate => "a committed write builds on an aborted one",
             AnomalyKind::FutureRead => "a transaction read what it wrote only later",
             AnomalyKind::Internal => "a transaction contradicts its own reads and writes",
             AnomalyKind::LostUpdate => "lost update: two transactions replaced the same version",
             AnomalyKind::Cycle(shape, _) => match shape {
                 Shape::G0 => "dirty write: transactions overwrote each other in a circle",
-                Shape::G1c => "circular information flow: transactions read and overwrote each other in a circle",
-                Shape::GSingle => "read skew: a transaction saw one part of what another one did and missed another",
+                Shape::G1c => {
+                    "circular information flow: transactions read and overwrote each other in a circle"
+                }
+                Shape::GSingle => {
+                    "read skew: a transaction saw one part of what another one did and missed another"
+                }
                 Shape::GNonadjacent => "transactions saw states that cannot all be snapshots of one history",
                 Shape::G2Item => "write skew: transactions missed each other's writes in a circle",
             },

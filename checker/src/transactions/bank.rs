@@ -32,7 +32,11 @@ pub fn bank(
 ) -> Result<TransactionAnalysis, HistoryError> {
     let begun = Instant::now();
     let mut findings = Findings::default();
-    let told = history.header().other.get("total-amount").and_then(serde_json::Value::as_i64);
+    let told = history
+        .header()
+        .other
+        .get("total-amount")
+        .and_then(serde_json::Value::as_i64);
     let mut total = bank.total.or(told).map(|total| (i128::from(total), None));
     let mut accounts: Option<(Vec<Value>, OpId)> = None;
     for operation in history.operations() {
@@ -77,7 +81,11 @@ pub fn bank(
             });
             continue;
         }
-        let sum: i128 = balances.iter().filter_map(|(_, balance)| *balance).map(i128::from).sum();
+        let sum: i128 = balances
+            .iter()
+            .filter_map(|(_, balance)| *balance)
+            .map(i128::from)
+            .sum();
         let (expected, from) = *total.get_or_insert((sum, Some(id)));
         if sum != expected {
             findings.add(AnomalyKind::WrongTotal, || {
@@ -89,7 +97,9 @@ pub fn bank(
                 Finding::new(None, sentence, named)
             });
         }
-        let negative = balances.iter().find(|(_, balance)| balance.is_some_and(|balance| balance < 0));
+        let negative = balances
+            .iter()
+            .find(|(_, balance)| balance.is_some_and(|balance| balance < 0));
         if let Some((account, Some(balance))) = negative
             && !bank.allow_negative_balances
         {
@@ -121,10 +131,7 @@ fn is_read(operation: Operation<'_>) -> bool {
 }
 
 /// What a read saw, sorted by account.
-fn balances(
-    history: &History,
-    operation: Operation<'_>,
-) -> Result<Vec<(Value, Option<i64>)>, HistoryError> {
+fn balances(history: &History, operation: Operation<'_>) -> Result<Vec<(Value, Option<i64>)>, HistoryError> {
     let output = operation.output();
     let wrong = || HistoryError::Malformed {
         place: history.place(operation),

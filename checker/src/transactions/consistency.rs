@@ -266,10 +266,11 @@ pub(super) fn boundary(found: &[Kind]) -> (Vec<ConsistencyModel>, Vec<Consistenc
         .copied()
         .filter(|model| found.iter().any(|&kind| model.forbids(kind)))
         .collect();
-    ruled_out
-        .iter()
-        .copied()
-        .partition(|model| !ruled_out.iter().any(|other| other != model && model.implies(*other)))
+    ruled_out.iter().copied().partition(|model| {
+        !ruled_out
+            .iter()
+            .any(|other| other != model && model.implies(*other))
+    })
 }
 
 impl fmt::Display for ConsistencyModel {
@@ -295,7 +296,10 @@ impl FromStr for ConsistencyModel {
         });
         found.ok_or_else(|| {
             let known: Vec<&str> = M::ALL.iter().map(|model| model.as_str()).collect();
-            format!("unknown consistency model {name:?}; known models: {}", known.join(", "))
+            format!(
+                "unknown consistency model {name:?}; known models: {}",
+                known.join(", ")
+            )
         })
     }
 }

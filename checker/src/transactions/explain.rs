@@ -93,7 +93,9 @@ fn invocation(operation: Operation<'_>) -> String {
 }
 
 fn completion(operation: Operation<'_>) -> String {
-    let index = operation.completed_index().map_or("none".to_owned(), |index| index.to_string());
+    let index = operation
+        .completed_index()
+        .map_or("none".to_owned(), |index| index.to_string());
     match (operation.history.form(), operation.completed_at()) {
         (Form::Ordeal, Some(time)) => format!("{time}, event {index}"),
         _ => format!("event {index}"),

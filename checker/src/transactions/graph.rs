@@ -84,7 +84,14 @@ impl Dependencies {
     }
 
     /// Adds an edge between two transactions, unless they are one.
-    pub(super) fn link(&mut self, from: OpId, to: OpId, relation: Relation, grounds: Grounds, write: WriteId) {
+    pub(super) fn link(
+        &mut self,
+        from: OpId,
+        to: OpId,
+        relation: Relation,
+        grounds: Grounds,
+        write: WriteId,
+    ) {
         if from != to {
             let link = Link {
                 relation,
@@ -139,7 +146,8 @@ impl Dependencies {
                 self.graph.add_edge(vertex(reader), relay, entry);
             }
             if first > 0 {
-                self.graph.add_edge(vertex(reader), downwards[count - first], entry);
+                self.graph
+                    .add_edge(vertex(reader), downwards[count - first], entry);
             }
         }
     }

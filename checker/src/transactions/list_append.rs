@@ -189,7 +189,11 @@ impl<'t, 'a> Lists<'t, 'a> {
                         ),
                         None => format!("it had appended {} before", own.join(", ")),
                     };
-                    let sentence = format!("T{} read {} of key {name}, although {expected}", id.0, whole(elements));
+                    let sentence = format!(
+                        "T{} read {} of key {name}, although {expected}",
+                        id.0,
+                        whole(elements)
+                    );
                     Finding::new(Some(name.clone()), sentence, vec![id])
                 });
                 return;
@@ -246,7 +250,9 @@ impl<'t, 'a> Lists<'t, 'a> {
                 Outcome::Info => {}
                 Outcome::Ok => {
                     if let Some(aborted) = aborted.take() {
-                        findings.add(AnomalyKind::DirtyUpdate, || self.dirty_update(key, aborted, write));
+                        findings.add(AnomalyKind::DirtyUpdate, || {
+                            self.dirty_update(key, aborted, write)
+                        });
                     }
                 }
             }
@@ -258,9 +264,9 @@ impl<'t, 'a> Lists<'t, 'a> {
         let list = &self.lists[key as usize];
         let is = |outcome: Outcome| {
             move |element: &Element<'_>| {
-                element
-                    .write
-                    .is_some_and(|write| self.transactions.outcome(self.transactions.write(write).by) == outcome)
+                element.write.is_some_and(|write| {
+                    self.transactions.outcome(self.transactions.write(write).by) == outcome
+                })
             }
         };
         let garbage = list.order.iter().position(|element| element.write.is_none());
@@ -279,7 +285,9 @@ impl<'t, 'a> Lists<'t, 'a> {
             self.check_future(key, seen, findings);
         }
         for &seen in list.reads.iter().chain(&list.strange) {
-            let Some(write) = self.last_write(key, seen) else { continue };
+            let Some(write) = self.last_write(key, seen) else {
+                continue;
+            };
             let last = self.transactions.write(write);
             if last.replaced && last.by != seen.by && self.transactions.outcome(last.by) != Outcome::Fail {
                 findings.add(AnomalyKind::G1b, || self.intermediate_read(key, seen, write));
@@ -317,7 +325,11 @@ impl<'t, 'a> Lists<'t, 'a> {
                 if let Step::Read { seen, .. } = *step
                     && steps[at..].iter().any(appends)
                 {
-                    push_under(&mut updaters, key, (seen.elements().unwrap_or(Elements::NONE), id));
+                    push_under(
+                        &mut updaters,
+                        key,
+                        (seen.elements().unwrap_or(Elements::NONE), id),
+                    );
                 }
             }
         }
@@ -497,7 +509,10 @@ impl<'a> Lists<'_, 'a> {
     fn dirty_update(&self, key: u32, aborted: WriteId, committed: WriteId) -> Finding {
         let name = self.transactions.key(key);
         let list = &self.lists[key as usize];
-        let (aborted, place) = (self.transactions.write(aborted), self.places[committed.0 as usize]);
+        let (aborted, place) = (
+            self.transactions.write(aborted),
+            self.places[committed.0 as usize],
+        );
         let committed = self.transactions.write(committed);
         let witness = list.witness.expect("a list with elements was read by somebody");
         let sentence = format!(
@@ -509,7 +524,11 @@ impl<'a> Lists<'_, 'a> {
             witness.0,
             list.shown(place as usize),
         );
-        Finding::new(Some(name.clone()), sentence, vec![aborted.by, committed.by, witness])
+        Finding::new(
+            Some(name.clone()),
+            sentence,
+            vec![aborted.by, committed.by, witness],
+        )
     }
 
     fn future_read(&self, key: u32, seen: Seen<'a>, write: WriteId) -> Finding {
@@ -534,7 +553,11 @@ impl Explain for Lists<'_, '_> {
             let witness = list.witness.expect("a list with elements was read by somebody");
             (format!("T{} read {}", witness.0, list.shown(place)), witness)
         };
-        let end = if place == UNREAD { list.order.len() } else { place as usize };
+        let end = if place == UNREAD {
+            list.order.len()
+        } else {
+            place as usize
+        };
         match relation {
             Relation::Ww => {
                 let earlier = list.order[..end].iter().rev().find_map(|element| {
@@ -549,7 +572,10 @@ impl Explain for Lists<'_, '_> {
                         to.0, from.0
                     )
                 } else {
-                    format!("T{} appended {value} to key {name} after T{} appended {earlier} ({seen})", to.0, from.0)
+                    format!(
+                        "T{} appended {value} to key {name} after T{} appended {earlier} ({seen})",
+                        to.0, from.0
+                    )
                 };
                 (text, Some(witness))
             }
@@ -584,7 +610,11 @@ impl Explain for Lists<'_, '_> {
 
 impl List<'_> {
     fn shown(&self, place: usize) -> String {
-        window(self.order.iter().map(|element| element.value), self.order.len(), place)
+        window(
+            self.order.iter().map(|element| element.value),
+            self.order.len(),
+            place,
+        )
     }
 }
 
@@ -598,7 +628,11 @@ const AROUND: usize = 3;
 fn listed(names: &[String]) -> String {
     match names.len() {
         0..=MOST_NAMED => names.join(", "),
-        many => format!("{} and {} more", names[..MOST_NAMED].join(", "), many - MOST_NAMED),
+        many => format!(
+            "{} and {} more",
+            names[..MOST_NAMED].join(", "),
+            many - MOST_NAMED
+        ),
     }
 }
 

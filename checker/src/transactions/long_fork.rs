@@ -30,7 +30,10 @@ struct Read {
 /// # Errors
 /// [`HistoryError::Malformed`] if an operation holds nothing of the kind, a key is written twice, or two reads
 /// saw different values of one key.
-pub fn long_fork(history: &History, options: &TransactionOptions) -> Result<TransactionAnalysis, HistoryError> {
+pub fn long_fork(
+    history: &History,
+    options: &TransactionOptions,
+) -> Result<TransactionAnalysis, HistoryError> {
     let begun = Instant::now();
     let mut values: BTreeMap<Value, (Value, OpId)> = BTreeMap::new();
     let mut groups: BTreeMap<Vec<Value>, Vec<Read>> = BTreeMap::new();
@@ -72,7 +75,9 @@ pub fn long_fork(history: &History, options: &TransactionOptions) -> Result<Tran
                 ))));
             }
             if known {
-                values.entry(key.clone()).or_insert((value.clone(), operation.id()));
+                values
+                    .entry(key.clone())
+                    .or_insert((value.clone(), operation.id()));
             }
         }
         if happened && !reads.is_empty() {

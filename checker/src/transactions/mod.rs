@@ -100,21 +100,36 @@ impl Default for TransactionOptions {
 /// # Errors
 /// [`HistoryError::Malformed`] if an operation holds no such transaction, or an element is appended to a key
 /// twice.
-pub fn list_append(history: &History, options: &TransactionOptions) -> Result<TransactionAnalysis, HistoryError> {
+pub fn list_append(
+    history: &History,
+    options: &TransactionOptions,
+) -> Result<TransactionAnalysis, HistoryError> {
     let begun = Instant::now();
     let transactions = Transactions::of(history, Form::ListAppend)?;
     let mut findings = Findings::default();
     let lists = list_append::Lists::of(&transactions, &mut findings);
     let mut graph = Dependencies::new(transactions.list.len());
     let happened = lists.link(&mut graph);
-    Ok(judge(&transactions, &lists, graph, &happened, findings, options, Vec::new(), begun))
+    Ok(judge(
+        &transactions,
+        &lists,
+        graph,
+        &happened,
+        findings,
+        options,
+        Vec::new(),
+        begun,
+    ))
 }
 
 /// Checks transactions of `["w", key, value]` and `["r", key, value]`.
 ///
 /// # Errors
 /// [`HistoryError::Malformed`] if an operation holds no such transaction, or a value is written to a key twice.
-pub fn rw_register(history: &History, options: &TransactionOptions) -> Result<TransactionAnalysis, HistoryError> {
+pub fn rw_register(
+    history: &History,
+    options: &TransactionOptions,
+) -> Result<TransactionAnalysis, HistoryError> {
     let begun = Instant::now();
     let transactions = Transactions::of(history, Form::RwRegister)?;
     let mut findings = Findings::default();
@@ -122,7 +137,16 @@ pub fn rw_register(history: &History, options: &TransactionOptions) -> Result<Tr
     let mut graph = Dependencies::new(transactions.list.len());
     let happened = registers.link(&mut graph, &mut findings);
     let notes = registers.notes();
-    Ok(judge(&transactions, &registers, graph, &happened, findings, options, notes, begun))
+    Ok(judge(
+        &transactions,
+        &registers,
+        graph,
+        &happened,
+        findings,
+        options,
+        notes,
+        begun,
+    ))
 }
 
 #[expect(clippy::too_many_arguments, reason = "the two callers differ in each of them")]
@@ -144,7 +168,9 @@ fn judge(
         });
     }
     debug_assert!(
-        transactions.ids().all(|id| transactions.outcome(id) != Outcome::Fail || !happened[id.0 as usize]),
+        transactions
+            .ids()
+            .all(|id| transactions.outcome(id) != Outcome::Fail || !happened[id.0 as usize]),
         "what failed did not happen"
     );
     let frame = Frame {

@@ -49,9 +49,10 @@ impl<'a> Node<'a> {
     pub(super) fn elements(self) -> Option<Elements<'a>> {
         match self {
             Node::Pooled(pool, word) => match pool.parts(word) {
-                Parts::Pair(first, second) => {
-                    Some(Elements::Two([Node::Pooled(pool, first), Node::Pooled(pool, second)]))
-                }
+                Parts::Pair(first, second) => Some(Elements::Two([
+                    Node::Pooled(pool, first),
+                    Node::Pooled(pool, second),
+                ])),
                 Parts::Shared(value) => value.as_list().map(Elements::Many),
                 Parts::Int(_) => None,
             },

@@ -83,7 +83,11 @@ impl<'t, 'a> Registers<'t, 'a> {
     ) -> Result<Registers<'t, 'a>, HistoryError> {
         let history = transactions.history;
         let told = &options.registers;
-        let init = told.init.clone().or_else(|| history.header().init.clone()).unwrap_or_default();
+        let init = told
+            .init
+            .clone()
+            .or_else(|| history.header().init.clone())
+            .unwrap_or_default();
         let unwritten = told.unwritten.unwrap_or(match history.form() {
             Form::Ordeal => Unwritten::Garbage,
             _ => Unwritten::Outside,
@@ -143,7 +147,8 @@ impl<'t, 'a> Registers<'t, 'a> {
                     let source = self.source(key, seen, init);
                     self.check_read(id, at, key, seen, source, unwritten, findings);
                     let first = keys[place].now.is_none();
-                    keys[place].now = Some((seen, keys[place].now.is_some_and(|(now, own)| own && now == seen)));
+                    keys[place].now =
+                        Some((seen, keys[place].now.is_some_and(|(now, own)| own && now == seen)));
                     if let Source::Version(version) = source
                         && self.writer(version) != Some(id)
                     {
@@ -213,7 +218,10 @@ impl<'t, 'a> Registers<'t, 'a> {
             }
             Source::Unwritten => {
                 findings.add(AnomalyKind::GarbageRead, || {
-                    tell(format!("T{} read key {name} = {}, which nobody wrote", id.0, value()), vec![id])
+                    tell(
+                        format!("T{} read key {name} = {}, which nobody wrote", id.0, value()),
+                        vec![id],
+                    )
                 });
                 return;
             }
@@ -221,10 +229,16 @@ impl<'t, 'a> Registers<'t, 'a> {
         let written = transactions.write(write);
         self.seen[written.by.0 as usize] = true;
         if written.by == id {
-            if transactions.steps(id)[at..].iter().any(|step| matches!(*step, Step::Write(later) if later == write)) {
+            if transactions.steps(id)[at..]
+                .iter()
+                .any(|step| matches!(*step, Step::Write(later) if later == write))
+            {
                 findings.add(AnomalyKind::FutureRead, || {
-                    let sentence =
-                        format!("T{} read key {name} = {}, which it wrote only afterwards", id.0, value());
+                    let sentence = format!(
+                        "T{} read key {name} = {}, which it wrote only afterwards",
+                        id.0,
+                        value()
+                    );
                     tell(sentence, vec![id])
                 });
             }
@@ -266,7 +280,10 @@ impl<'t, 'a> Registers<'t, 'a> {
     fn check_lost_updates(&self, mut updaters: Vec<Vec<(Version, OpId)>>, findings: &mut Findings) {
         for (key, updaters) in updaters.iter_mut().enumerate() {
             updaters.sort_unstable();
-            for group in updaters.chunk_by(|one, two| one.0 == two.0).filter(|group| group.len() > 1) {
+            for group in updaters
+                .chunk_by(|one, two| one.0 == two.0)
+                .filter(|group| group.len() > 1)
+            {
                 findings.add(AnomalyKind::LostUpdate, || {
                     let name = self.transactions.key(key as u32);
                     let named: Vec<OpId> = group.iter().map(|&(_, id)| id).take(MOST_NAMED).collect();
@@ -315,7 +332,13 @@ impl<'t, 'a> Registers<'t, 'a> {
             if let Version::Written(write) = version
                 && counts(self.transactions.write(write).by)
             {
-                graph.link(self.transactions.write(write).by, reader, Relation::Wr, Grounds::DATA, write);
+                graph.link(
+                    self.transactions.write(write).by,
+                    reader,
+                    Relation::Wr,
+                    Grounds::DATA,
+                    write,
+                );
             }
         }
         for group in self.orders.groups() {
@@ -389,11 +412,23 @@ impl<'t, 'a> Registers<'t, 'a> {
     /// How two transactions that followed each other show the order of two versions.
     fn followed(&self, order: &Order, before: &str, after: &Value) -> String {
         let (earlier, later) = order.shown_by;
-        let did = |id: OpId, version: Version| if self.writer(version) == Some(id) { "wrote" } else { "read" };
-        let (first, second) = (did(earlier, order.before), did(later, Version::Written(order.after)));
+        let did = |id: OpId, version: Version| {
+            if self.writer(version) == Some(id) {
+                "wrote"
+            } else {
+                "read"
+            }
+        };
+        let (first, second) = (
+            did(earlier, order.before),
+            did(later, Version::Written(order.after)),
+        );
         if order.because == Because::Process {
             let process = self.transactions.get(earlier).process;
-            format!("process {process} {first} {before} in T{} and then {second} {after} in T{}", earlier.0, later.0)
+            format!(
+                "process {process} {first} {before} in T{} and then {second} {after} in T{}",
+                earlier.0, later.0
+            )
         } else {
             format!(
                 "T{}, which {first} {before}, had completed before T{} was invoked, which {second} {after}",
@@ -433,7 +468,10 @@ impl Known<'_> {
 /// The orders that versions are taken to follow, and what a cycle that rests on one of them shows.
 fn assumptions(options: &TransactionOptions) -> Vec<(Because, Grounds)> {
     let some_model = |implies: ConsistencyModel| {
-        options.consistency_models.iter().any(|model| model.implies(implies))
+        options
+            .consistency_models
+            .iter()
+            .any(|model| model.implies(implies))
     };
     let inferred = |evidence: Evidence| Grounds {
         evidence,
@@ -461,7 +499,10 @@ impl Explain for Registers<'_, '_> {
         let what = self.transactions.write(write);
         let (name, value) = (self.transactions.key(what.key), what.value.to_value());
         if relation == Relation::Wr {
-            return (format!("T{} read key {name} = {value}, which T{} wrote", to.0, from.0), None);
+            return (
+                format!("T{} read key {name} = {value}, which T{} wrote", to.0, from.0),
+                None,
+            );
         }
         let touched = |version: Version| match relation {
             Relation::Ww => self.writer(version) == Some(from),

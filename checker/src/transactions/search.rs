@@ -135,12 +135,20 @@ impl Component {
                 };
                 let cycle = match shape {
                     Shape::G0 => self.any_cycle(permitted, |link| link.relation == Relation::Ww, &mut effort),
-                    Shape::G1c => self.any_cycle(permitted, |link| link.relation == Relation::Wr, &mut effort),
+                    Shape::G1c => {
+                        self.any_cycle(permitted, |link| link.relation == Relation::Wr, &mut effort)
+                    }
                     Shape::GSingle => self
-                        .any_cycle(permitted, |link| link.grounds.least == Shape::GSingle, &mut effort)
+                        .any_cycle(
+                            permitted,
+                            |link| link.grounds.least == Shape::GSingle,
+                            &mut effort,
+                        )
                         .or_else(|| self.single(permitted, &mut effort)),
                     Shape::GNonadjacent => self.nonadjacent(permitted, &mut effort),
-                    Shape::G2Item => self.any_cycle(permitted, |link| link.relation == Relation::Rw, &mut effort),
+                    Shape::G2Item => {
+                        self.any_cycle(permitted, |link| link.relation == Relation::Rw, &mut effort)
+                    }
                 };
                 if let Some(edges) = cycle {
                     let cycle = classified(edges);
@@ -167,7 +175,11 @@ impl Component {
     ) -> Option<Vec<Edge>> {
         let rank = self.ranks(permitted);
         let mut best: Option<Vec<Edge>> = None;
-        for from in self.graph.node_indices().filter(|&vertex| self.is_transaction(vertex)) {
+        for from in self
+            .graph
+            .node_indices()
+            .filter(|&vertex| self.is_transaction(vertex))
+        {
             let starts = self.graph.edges(from).any(|edge| {
                 wanted(edge.weight())
                     && permitted.allows(edge.weight())
@@ -198,7 +210,11 @@ impl Component {
         let first = Permitted { rw: true, ..base };
         let rank = self.ranks(base);
         let mut best: Option<Vec<Edge>> = None;
-        for from in self.graph.node_indices().filter(|&vertex| self.is_transaction(vertex)) {
+        for from in self
+            .graph
+            .node_indices()
+            .filter(|&vertex| self.is_transaction(vertex))
+        {
             let own = rank[from.index()];
             let walk = self.walk_back(
                 from,
@@ -229,10 +245,15 @@ impl Component {
         for _ in 0..self.graph.node_count() * 2 {
             states.add_node(());
         }
-        let state = |stand: Stand| -> Vertex { NodeIndex::new(stand.vertex.index() * 2 + usize::from(stand.after_rw)) };
+        let state = |stand: Stand| -> Vertex {
+            NodeIndex::new(stand.vertex.index() * 2 + usize::from(stand.after_rw))
+        };
         for from in self.graph.node_indices() {
             for after_rw in [false, true] {
-                let stand = Stand { vertex: from, after_rw };
+                let stand = Stand {
+                    vertex: from,
+                    after_rw,
+                };
                 for edge in self.graph.edges(from).filter(|edge| all.allows(edge.weight())) {
                     if let Some(next) = step(stand, edge.weight(), edge.target()) {
                         states.add_edge(state(stand), state(next), ());
@@ -247,13 +268,21 @@ impl Component {
             }
         }
         let mut best: Option<Vec<Edge>> = None;
-        for from in self.graph.node_indices().filter(|&vertex| self.is_transaction(vertex)) {
-            let start = Stand { vertex: from, after_rw: false };
+        for from in self
+            .graph
+            .node_indices()
+            .filter(|&vertex| self.is_transaction(vertex))
+        {
+            let start = Stand {
+                vertex: from,
+                after_rw: false,
+            };
             let own = rank[state(start).index()];
             let starts = self.graph.edges(from).any(|edge| {
                 edge.weight().relation == Relation::Rw
                     && all.allows(edge.weight())
-                    && step(start, edge.weight(), edge.target()).is_some_and(|next| rank[state(next).index()] == own)
+                    && step(start, edge.weight(), edge.target())
+                        .is_some_and(|next| rank[state(next).index()] == own)
             });
             if !starts {
                 continue;
@@ -299,7 +328,10 @@ impl Component {
         usable: impl Fn(Stand, &Link, Vertex) -> bool,
         effort: &mut usize,
     ) -> Option<Vec<Edge>> {
-        let start = Stand { vertex: from, after_rw: false };
+        let start = Stand {
+            vertex: from,
+            after_rw: false,
+        };
         let mut came: rustc_hash::FxHashMap<(Vertex, bool), (Stand, Link)> = rustc_hash::FxHashMap::default();
         let mut queue = VecDeque::from([start]);
         while let Some(stand) = queue.pop_front() {
@@ -429,7 +461,15 @@ fn classified(edges: Vec<Edge>) -> Cycle {
         _ => Shape::GNonadjacent,
     };
     let grounds = edges.iter().map(|edge| edge.grounds);
-    let evidence = grounds.clone().map(|grounds| grounds.evidence).max().expect("a cycle has edges");
+    let evidence = grounds
+        .clone()
+        .map(|grounds| grounds.evidence)
+        .max()
+        .expect("a cycle has edges");
     let shape = grounds.map(|grounds| grounds.least).fold(shape, Shape::max);
-    Cycle { shape, evidence, edges }
+    Cycle {
+        shape,
+        evidence,
+        edges,
+    }
 }

@@ -1,6 +1,6 @@
 //! Transactions, taken from the operations of a history.
 
-use crate::history::{Flaw, History, HistoryError, NEVER, Operation, OpId, Outcome, Value, Word};
+use crate::history::{Flaw, History, HistoryError, NEVER, OpId, Operation, Outcome, Value, Word};
 
 use super::node::{Node, Numbers};
 
@@ -46,7 +46,10 @@ pub(super) struct Transaction {
 pub(super) enum Step<'a> {
     Write(WriteId),
     /// Only of transactions that are known to have happened; what others read is not known.
-    Read { key: u32, seen: Node<'a> },
+    Read {
+        key: u32,
+        seen: Node<'a>,
+    },
 }
 
 /// A value written to a key: once in the whole history.
@@ -301,4 +304,3 @@ impl Form {
         }
     }
 }
-

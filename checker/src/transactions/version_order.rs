@@ -101,8 +101,10 @@ impl Orders {
 
     /// Sorts what is known, so that it can be looked up.
     pub(super) fn sort(&mut self) {
-        self.all.sort_by_key(|order| (order.before, order.because, order.after));
-        self.all.dedup_by_key(|order| (order.before, order.because, order.after));
+        self.all
+            .sort_by_key(|order| (order.before, order.because, order.after));
+        self.all
+            .dedup_by_key(|order| (order.before, order.because, order.after));
         self.by_after = (0..self.all.len() as u32).collect();
         self.by_after.sort_by_key(|&at| self.all[at as usize].after);
     }
@@ -160,9 +162,9 @@ fn order(earlier: &Touch, later: &Touch, because: Because) -> Option<Order> {
 fn in_processes(touches: &[Touch]) -> Vec<Order> {
     let mut sorted: Vec<&Touch> = touches.iter().collect();
     sorted.sort_by_key(|touch| (touch.process, touch.invoked));
-    let pairs = sorted.windows(2).filter(|pair| {
-        pair[0].process == pair[1].process && pair[0].completed < pair[1].invoked
-    });
+    let pairs = sorted
+        .windows(2)
+        .filter(|pair| pair[0].process == pair[1].process && pair[0].completed < pair[1].invoked);
     pairs
         .filter_map(|pair| order(pair[0], pair[1], Because::Process))
         .collect()
@@ -183,7 +185,11 @@ fn in_real_time(touches: &[Touch]) -> Vec<Order> {
     let mut orders = Vec::new();
     for (_, begins, touch) in events {
         if begins {
-            orders.extend(ended.iter().filter_map(|earlier| order(earlier, touch, Because::Realtime)));
+            orders.extend(
+                ended
+                    .iter()
+                    .filter_map(|earlier| order(earlier, touch, Because::Realtime)),
+            );
         } else {
             ended.retain(|earlier| earlier.completed > touch.invoked);
             ended.push(touch);
