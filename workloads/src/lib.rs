@@ -3,12 +3,13 @@
 pub mod binary;
 pub mod cli;
 pub mod client;
+pub mod cluster;
+pub mod config;
 pub mod evidence;
 pub mod generator;
 pub mod live;
-pub mod reach;
 pub mod recorder;
-pub mod results;
+pub mod report;
 pub mod runner;
 pub mod store;
 pub mod system;

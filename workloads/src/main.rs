@@ -1,3 +1,47 @@
 //! The command line of Ordeal's runner.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use workloads::cli::{Cli, Command};
+use workloads::config::RunConfig;
+use workloads::runner;
+
+/// Bad arguments or input.
+const BAD_INPUT: u8 = 254;
+/// The harness failed.
+const FAILURE: u8 = 255;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { BAD_INPUT } else { 0 });
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let code = match cli.command {
+        None => run(&cli.run),
+        Some(Command::Run(args)) => run(&args),
+        Some(Command::Analyze(args)) => {
+            runner::analyze(&args.path, args.check_limit).map_err(|e| (BAD_INPUT, e))
+        }
+        Some(_) => todo!(),
+    };
+    match code {
+        Ok(code) => ExitCode::from(code),
+        Err((code, error)) => {
+            eprintln!("workloads: {error:#}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(args: &workloads::cli::RunArgs) -> Result<u8, (u8, anyhow::Error)> {
+    let config = RunConfig::new(args).map_err(|error| (BAD_INPUT, error))?;
+    runner::run(&config).map_err(|error| (FAILURE, error))
+}

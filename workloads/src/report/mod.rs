@@ -88,7 +88,7 @@ pub struct RunInfo {
 }
 
 /// Something found outside the history.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Finding {
     /// One word: `crash`, `divergence`.
     pub kind: String,

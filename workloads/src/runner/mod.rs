@@ -1,5 +1,397 @@
 //! A run from its first process to its last line.
+//!
+//! The order is fixed: start the cluster, wait until it is ready, load it while the schedule of faults is
+//! carried out, heal, wait until it is ready again, read every key through every node, compare the replicas,
+//! end the cluster, check the history, write the report. Ctrl-C ends the load early and leaves the rest as
+//! it is, so that what there is gets checked; a second one ends the program, and the lab with it.
 
+mod conclude;
+mod faults;
+mod schedule;
 mod workers;
 
-pub use workers::Crew;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use checker::history::{Header, Nanos};
+use tokio::sync::watch;
+
+pub use conclude::{analyze, last_line};
+
+use crate::binary::Binary;
+use crate::client::Client;
+use crate::cluster::{self, Cluster, LabPlan};
+use crate::config::RunConfig;
+use crate::evidence::{FINAL, LOAD, Minimum, Note, Plan};
+use crate::generator::{FinalReads, Mixed, MixedOptions, Paced, TimeLimit};
+use crate::live::{Live, Tally};
+use crate::recorder::Recorder;
+use crate::store::{RunDir, write_whole};
+use conclude::{Particulars, conclude};
+use faults::{Driver, Watch};
+use workers::Crew;
+
+/// How long the final reads may take.
+const FINAL_READS: Duration = Duration::from_secs(20);
+/// How long replicas may take to stand at one applied index.
+const LEVEL: Duration = Duration::from_secs(5);
+/// Of the operations that the rate would allow, the share that must have succeeded.
+const LEAST_SHARE: f64 = 0.02;
+/// And at least so many of each, however short the run.
+const LEAST: u64 = 10;
+/// Sets the schedule's random stream apart from the load's.
+const SCHEDULE_STREAM: u64 = 0x6e65_6d65_7369_7321;
+/// How often the history is handed to the system and the view redrawn.
+const PULSE: Duration = Duration::from_millis(100);
+
+/// Runs a test; returns its exit code: 0 valid, 1 illegal, 2 unknown.
+///
+/// # Errors
+/// When the cluster could not be started, or the harness broke: no verdict then.
+pub fn run(config: &RunConfig) -> Result<u8> {
+    let owner = std::process::id();
+    let binary = Binary::provide(&config.system, config.bug.as_deref())?;
+    // From here on in the lab; the caller's process stays outside and exits with our code.
+    let seat = cluster::enter()?;
+    let dir = RunDir::create(&config.store, &config.test_name(), jiff::Timestamp::now())?;
+    write_whole(&dir.join("test.toml"), config.to_toml().as_bytes())?;
+    println!(
+        "{}: seed {}, {}",
+        config.test_name(),
+        config.seed,
+        dir.path().display()
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("the tokio runtime")?;
+    let plan = LabPlan {
+        system: &config.system,
+        binary: &binary,
+        bug: config.bug.as_deref(),
+        nodes: config.nodes,
+        dir: &dir,
+        seed: config.seed,
+        host_port: None,
+        owner,
+    };
+    let outcome = Cluster::start_lab(seat, &plan).and_then(|cluster| {
+        let outcome = plan_faults(config, &cluster, &dir).and_then(|faults| {
+            let run = Run {
+                config,
+                binary: &binary,
+                cluster: &cluster,
+                dir: &dir,
+                faults: &faults,
+            };
+            runtime.block_on(run.go())
+        });
+        cluster.stop();
+        outcome
+    });
+    let latest = dir.finish().context("the links of the store")?;
+    outcome.with_context(|| format!("no verdict; what there is lies in {}", dir.path().display()))?;
+    let code = conclude(dir.path(), config.check_limit)?;
+    println!("report: {}", latest.join("report.html").display());
+    println!("{}", last_line(code));
+    Ok(code)
+}
+
+struct Run<'a> {
+    config: &'a RunConfig,
+    binary: &'a Binary,
+    cluster: &'a Cluster,
+    dir: &'a RunDir,
+    faults: &'a nemesis::plan::Plan,
+}
+
+/// Draws the plan of faults, checks that the cluster can do all of it, and saves it.
+fn plan_faults(config: &RunConfig, cluster: &Cluster, dir: &RunDir) -> Result<nemesis::plan::Plan> {
+    // A stream of its own, so that the load's choices do not shift it.
+    let plan = schedule::draw(
+        &config.faults,
+        config.at_once,
+        config.time_limit,
+        config.seed ^ SCHEDULE_STREAM,
+    )?;
+    let nemesis = cluster.nemesis.lock();
+    let lacking = plan.unsupported(|ability| nemesis.can(ability));
+    if !lacking.is_empty() {
+        let lacking = lacking.iter().map(|(ability, why)| format!("{ability}: {why}"));
+        bail!(
+            "the plan wants what cannot be done here: {}",
+            lacking.collect::<Vec<_>>().join("; ")
+        );
+    }
+    write_whole(&dir.join("plan.json"), plan.to_json().as_bytes())?;
+    Ok(plan)
+}
+
+impl Run<'_> {
+    /// Everything between a cluster whose processes run and a whole history.
+    async fn go(self) -> Result<()> {
+        let config = self.config;
+        let client = Client::new(config.timeout).context("the HTTP client")?;
+        self.cluster.wait_ready(&config.system, &client).await?;
+        for member in &self.cluster.members {
+            if let Some(host) = member.host {
+                println!("  {} http://{host}", member.id);
+            }
+        }
+        let recorder = Arc::new(Recorder::create(&self.dir.join("history.jsonl"), &self.header())?);
+        let live = Arc::new(Live::new(config.time_limit));
+        let watch = Watch::new(recorder.clone(), live.clone());
+        watch.over(&mut self.cluster.nemesis.lock());
+        let nodes: Vec<(String, SocketAddr)> = self
+            .cluster
+            .members
+            .iter()
+            .map(|member| (member.id.to_string(), member.client))
+            .collect();
+        let node_count = nodes.len();
+        let mut crew = Crew {
+            system: Arc::new(config.system.clone()),
+            nodes: nodes.into(),
+            client: client.clone(),
+            recorder: recorder.clone(),
+            tally: Arc::new(Tally::default()),
+            concurrency: config.concurrency,
+            first_process: 0,
+        };
+        let (stop, stopped) = watch::channel(false);
+        let interrupted = heed_signals(stop.clone(), &live)?;
+        let pulse = pulse(&recorder, &live, &crew.tally, stop.clone());
+
+        let load = async {
+            let load = crew.work(self.load(), stopped.clone()).await;
+            // The load has the time limit; faults end with it.
+            stop.send_replace(true);
+            load
+        };
+        let (load, ()) = tokio::join!(
+            load,
+            self.break_things(&recorder, &live, &client, stopped.clone())
+        );
+        let keys = load?.inner().inner().keys_used();
+        let cut_short = match recorder.flush() {
+            Ok(()) => interrupted.borrow().clone(),
+            Err(error) => Some(format!("the history cannot be written: {error}")),
+        };
+        let over = Note::LoadOver { cut_short }.record(&recorder, "load-over");
+        live.say(&format!(
+            "{:>6.1} s  load over; healing, then reading {} keys through every node",
+            over.as_seconds(),
+            keys.len()
+        ));
+
+        let not_ready = self.heal(&client).await;
+        Note::Healed { not_ready }.record(&recorder, "healed");
+        // The final reads end by themselves; a second Ctrl-C ends the program.
+        let (_running, never) = watch::channel(false);
+        let deadline = Nanos(recorder.now().0 + FINAL_READS.as_nanos() as u64);
+        let reads = crew
+            .work(FinalReads::new(&keys, node_count, deadline), never)
+            .await?;
+        let replicas = self.cluster.replica_states(&config.system, &client, LEVEL).await;
+        Note::Over {
+            unread: reads.unread() as u64,
+            replicas,
+        }
+        .record(&recorder, "over");
+        pulse.abort();
+        live.finish();
+        recorder
+            .flush()
+            .context("the history cannot be written to its end; `workloads analyze` judges what there is")
+    }
+
+    fn header(&self) -> Header {
+        let config = self.config;
+        let mut header = Header {
+            seed: Some(config.seed),
+            started: Some(jiff::Timestamp::now().to_string()),
+            system: Some(config.system.name.clone()),
+            nodes: self
+                .cluster
+                .members
+                .iter()
+                .map(|member| member.id.to_string())
+                .collect(),
+            ..Header::for_model("kv")
+        };
+        let program = match self.binary.version.as_str() {
+            "" => self.binary.path.display().to_string(),
+            version => version.to_owned(),
+        };
+        let versions = [
+            ("ordeal", env!("CARGO_PKG_VERSION").to_owned()),
+            ("node program", program),
+            ("its SHA-256", self.binary.sha256.clone()),
+            ("kernel", conclude::kernel()),
+            (
+                "processors",
+                std::thread::available_parallelism()
+                    .map_or(0, usize::from)
+                    .to_string(),
+            ),
+        ];
+        let particulars = Particulars {
+            test: config.test_name(),
+            plan: self.plan(),
+            settings: config.settings(),
+            versions: versions.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            again: config.again(),
+            addresses: self
+                .cluster
+                .members
+                .iter()
+                .map(|member| member.client.to_string())
+                .collect(),
+            notes: Vec::new(),
+        };
+        particulars.into_header(&mut header);
+        header
+    }
+
+    /// What the run must do to count: some of everything while faults are on, and reads after them.
+    fn plan(&self) -> Plan {
+        let config = self.config;
+        let mixed = MixedOptions::default();
+        let planned = config.rate * config.time_limit.as_secs_f64();
+        let of = |share: f64| ((planned * share * LEAST_SHARE) as u64).clamp(LEAST, u64::MAX);
+        let minimum = [
+            (LOAD, "get", of(mixed.reads)),
+            (LOAD, "set", of(mixed.writes)),
+            (LOAD, "cas", of(1.0 - mixed.reads - mixed.writes)),
+            (FINAL, "get", self.config.nodes as u64),
+        ];
+        let minimum = minimum.map(|(phase, f, ok)| Minimum {
+            phase: phase.to_owned(),
+            f: f.to_owned(),
+            ok,
+        });
+        let mut faults: Vec<String> = self
+            .faults
+            .steps
+            .iter()
+            .map(|step| step.fault.name().to_owned())
+            .collect();
+        faults.sort();
+        faults.dedup();
+        Plan {
+            faults,
+            minimum: minimum.to_vec(),
+        }
+    }
+
+    fn load(&self) -> TimeLimit<Paced<Mixed>> {
+        let config = self.config;
+        let mixed = Mixed::new(MixedOptions {
+            seed: config.seed,
+            keys: config.keys,
+            operations_per_key: config.operations_per_key,
+            ..MixedOptions::default()
+        });
+        TimeLimit::new(
+            Paced::new(mixed, config.pace, config.rate),
+            Nanos(config.time_limit.as_nanos() as u64),
+        )
+    }
+
+    /// Carries the plan of faults out until it or the load is over.
+    async fn break_things(
+        &self,
+        recorder: &Arc<Recorder>,
+        live: &Arc<Live>,
+        client: &Client,
+        stop: watch::Receiver<bool>,
+    ) {
+        let driver = Driver {
+            nemesis: self.cluster.nemesis.clone(),
+            recorder: recorder.clone(),
+            live: live.clone(),
+            stop,
+        };
+        let ready = || async { self.cluster.wait_ready(&self.config.system, client).await.is_ok() };
+        driver.carry_out(self.faults, ready).await;
+    }
+
+    /// Undoes whatever is in force, has the whole cluster looked at, and waits until it serves; returns what
+    /// is not well.
+    async fn heal(&self, client: &Client) -> Vec<String> {
+        let nemesis = self.cluster.nemesis.clone();
+        let healed = tokio::task::spawn_blocking(move || nemesis.lock().heal()).await;
+        let mut not_well: Vec<String> = match healed.expect("the nemesis does not panic") {
+            Ok(healed) => healed
+                .seen
+                .iter()
+                .filter(|probe| !probe.as_wanted())
+                .map(ToString::to_string)
+                .collect(),
+            Err(error) => vec![error.to_string()],
+        };
+        if let Err(error) = self.cluster.wait_ready(&self.config.system, client).await {
+            not_well.push(format!("{error:#}"));
+        }
+        not_well
+    }
+}
+
+/// The first Ctrl-C (or SIGTERM) stops the load; the second ends the program.
+fn heed_signals(stop: watch::Sender<bool>, live: &Arc<Live>) -> Result<watch::Receiver<Option<String>>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
+    let (why, reason) = watch::channel(None);
+    let live = live.clone();
+    tokio::spawn(async move {
+        loop {
+            let name = tokio::select! {
+                _ = interrupt.recv() => "Ctrl-C",
+                _ = terminate.recv() => "SIGTERM",
+                _ = hangup.recv() => "SIGHUP",
+            };
+            if why.borrow().is_some() {
+                live.finish();
+                eprintln!("{name} again: ending without a verdict");
+                std::process::exit(255);
+            }
+            live.say(&format!(
+                "{name}: stopping the load, healing, checking what there is ({name} again ends at once)"
+            ));
+            why.send_replace(Some(name.to_owned()));
+            stop.send_replace(true);
+        }
+    });
+    Ok(reason)
+}
+
+/// Keeps the file and the view up to date; a history that cannot be written ends the load.
+fn pulse(
+    recorder: &Arc<Recorder>,
+    live: &Arc<Live>,
+    tally: &Arc<Tally>,
+    stop: watch::Sender<bool>,
+) -> tokio::task::JoinHandle<()> {
+    let (recorder, live, tally) = (recorder.clone(), live.clone(), tally.clone());
+    tokio::spawn(async move {
+        let mut beat = tokio::time::interval(PULSE);
+        let mut said = false;
+        loop {
+            beat.tick().await;
+            if let Err(error) = recorder.flush()
+                && !std::mem::replace(&mut said, true)
+            {
+                live.say(&format!(
+                    "the history cannot be written: {error}; stopping the load"
+                ));
+                stop.send_replace(true);
+            }
+            live.tick(Duration::from_nanos(recorder.now().0), &tally);
+        }
+    })
+}

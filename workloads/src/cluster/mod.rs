@@ -1,0 +1,276 @@
+//! Starts a cluster from its system file, and ends it.
+//!
+//! However it is run, a cluster is the same to the runner: members with addresses for clients, a
+//! [`Nemesis`] that can break it, and `cluster.json` with the control socket beside it, through which the
+//! `nemesis` command finds it.
+
+mod lab;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nemesis::cluster_file::{self, BackendKind, ClusterFile, ClusterNode};
+use nemesis::{Keeper, Nemesis, NodeId, NodeState};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+pub use lab::{LabPlan, enter};
+
+use crate::client::Client;
+use crate::store::RunDir;
+use crate::system::System;
+
+/// How often a node is asked whether it is ready.
+const READY_EVERY: Duration = Duration::from_millis(20);
+/// Lines of a node's log that are shown when it fails.
+const LOG_LINES: usize = 10;
+
+/// One node of a running cluster.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its name: `n1`.
+    pub id: NodeId,
+    /// Its address among the nodes.
+    pub address: String,
+    /// Where the runner reaches it.
+    pub client: SocketAddr,
+    /// Where everyone else on this machine reaches it.
+    pub host: Option<SocketAddr>,
+    /// Its log, where it is a file.
+    pub log: Option<PathBuf>,
+}
+
+/// A running cluster; dropping it ends it.
+pub struct Cluster {
+    /// Its nodes, in order.
+    pub members: Vec<Member>,
+    /// Breaks it and mends it.
+    pub nemesis: Arc<Mutex<Nemesis>>,
+    keeper: Option<Keeper>,
+    kind: Kind,
+    file: PathBuf,
+}
+
+enum Kind {
+    Lab(nemesis::lab::Lab),
+}
+
+/// What a cluster is put together from.
+struct Parts {
+    kind: Kind,
+    backend: Box<dyn nemesis::Backend>,
+    backend_kind: BackendKind,
+    members: Vec<Member>,
+    seed: u64,
+    owner: u32,
+}
+
+/// What a replica says about its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaState {
+    /// The node.
+    pub node: String,
+    /// Up to where it applied the log.
+    pub applied: u64,
+    /// The digest of its state there.
+    pub hash: String,
+}
+
+impl Cluster {
+    /// Puts the parts together: writes `cluster.json` and keeps the nemesis awake.
+    fn assemble(parts: Parts, system: &System, dir: &RunDir) -> Result<Self> {
+        let Parts {
+            kind,
+            backend,
+            backend_kind,
+            members,
+            seed,
+            owner,
+        } = parts;
+        let mut nemesis = Nemesis::new(backend, &dir.join(cluster_file::JOURNAL_NAME), seed)?;
+        let nodes = members.iter().map(|member| ClusterNode {
+            id: member.id.clone(),
+            address: member.address.clone(),
+            url: format!("http://{}", member.client),
+            host_url: member.host.map(|host| format!("http://{host}")),
+            log: member.log.clone(),
+        });
+        let file = ClusterFile {
+            ordeal: 1,
+            backend: backend_kind,
+            system: system.name.clone(),
+            owner,
+            nodes: nodes.collect(),
+            requests: system.requests.clone(),
+        };
+        nemesis.set_asker(file.asker().context("an HTTP client for the nemesis")?);
+        let path = file.write(dir.path())?;
+        let nemesis = Arc::new(Mutex::new(nemesis));
+        let keeper = Keeper::start(nemesis.clone()).context("a thread for the nemesis")?;
+        Ok(Self {
+            members,
+            nemesis,
+            keeper: Some(keeper),
+            kind,
+            file: path,
+        })
+    }
+
+    /// What a node's process is doing.
+    fn state(&self, node: &NodeId) -> Result<NodeState> {
+        match &self.kind {
+            Kind::Lab(lab) => Ok(lab.state(node)?),
+        }
+    }
+
+    /// The last lines of a node's log, each on a line of its own.
+    #[must_use]
+    pub fn log_tail(&self, node: &NodeId) -> String {
+        let lines = match &self.kind {
+            Kind::Lab(lab) => lab.log_tail(node, LOG_LINES),
+        };
+        lines.iter().map(|line| format!("\n    {line}")).collect()
+    }
+
+    /// Waits until every node is ready.
+    ///
+    /// # Errors
+    /// When a node dies or is not ready in time: names it and shows the end of its log.
+    pub async fn wait_ready(&self, system: &System, client: &Client) -> Result<()> {
+        let within = Duration::from_secs(system.ready.within_s);
+        let deadline = Instant::now() + within;
+        for member in &self.members {
+            let mut last = "no answer".to_owned();
+            loop {
+                match client.get(member.client, &system.ready.path).await {
+                    Ok((status, _)) if status == system.ready.status => break,
+                    Ok((status, body)) => last = format!("{} says {status} {body}", system.ready.path),
+                    Err(e) if !e.is_connect() => last = e.to_string(),
+                    Err(_) => {}
+                }
+                if let NodeState::Dead { .. } = self.state(&member.id)? {
+                    let log = self.log_tail(&member.id);
+                    bail!(
+                        "node {} died before it was ready; the end of its log:{log}",
+                        member.id
+                    );
+                }
+                if Instant::now() > deadline {
+                    let log = self.log_tail(&member.id);
+                    bail!(
+                        "node {} was not ready within {within:?} ({last}); the end of its log:{log}",
+                        member.id
+                    );
+                }
+                tokio::time::sleep(READY_EVERY).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the replicas say about their state, asked until all that answer stand at the same applied index
+    /// or `patience` runs out.
+    pub async fn replica_states(
+        &self,
+        system: &System,
+        client: &Client,
+        patience: Duration,
+    ) -> Vec<ReplicaState> {
+        let Some(probe) = &system.state else {
+            return Vec::new();
+        };
+        let deadline = Instant::now() + patience;
+        loop {
+            let mut states = Vec::new();
+            for member in &self.members {
+                let Ok((200, body)) = client.get(member.client, &probe.path).await else {
+                    continue;
+                };
+                let applied = body.pointer(&probe.applied).and_then(serde_json::Value::as_u64);
+                let hash = body.pointer(&probe.hash).map(|hash| match hash.as_str() {
+                    Some(text) => text.to_owned(),
+                    None => hash.to_string(),
+                });
+                if let (Some(applied), Some(hash)) = (applied, hash) {
+                    states.push(ReplicaState {
+                        node: member.id.to_string(),
+                        applied,
+                        hash,
+                    });
+                }
+            }
+            let level =
+                states.len() == self.members.len() && states.windows(2).all(|w| w[0].applied == w[1].applied);
+            if level || Instant::now() > deadline {
+                return states;
+            }
+            tokio::time::sleep(READY_EVERY).await;
+        }
+    }
+
+    /// Ends the cluster: no process, no namespace, no file outside the run's folder stays behind.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    /// The folder of the run whose cluster this is.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("."))
+    }
+
+    fn end(&mut self) {
+        drop(self.keeper.take());
+        match &self.kind {
+            Kind::Lab(lab) => lab.stop(),
+        }
+        // Nothing answers there any more.
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.keeper.is_some() {
+            self.end();
+        }
+    }
+}
+
+/// Groups of replicas that differ although they stand at the same applied index.
+#[must_use]
+pub fn divergences(states: &[ReplicaState]) -> Vec<(u64, Vec<(String, String)>)> {
+    let mut by_index = std::collections::BTreeMap::<u64, Vec<(String, String)>>::new();
+    for state in states {
+        by_index
+            .entry(state.applied)
+            .or_default()
+            .push((state.node.clone(), state.hash.clone()));
+    }
+    by_index.retain(|_, replicas| replicas.windows(2).any(|w| w[0].1 != w[1].1));
+    by_index.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replicas_differ_only_where_they_stand_at_the_same_index() {
+        let state = |node: &str, applied, hash: &str| ReplicaState {
+            node: node.into(),
+            applied,
+            hash: hash.into(),
+        };
+        let apart = [state("n1", 5, "a"), state("n2", 6, "b"), state("n3", 6, "b")];
+        assert!(divergences(&apart).is_empty());
+        let differ = [state("n1", 6, "a"), state("n2", 6, "b"), state("n3", 7, "c")];
+        assert_eq!(
+            divergences(&differ),
+            [(6, vec![("n1".into(), "a".into()), ("n2".into(), "b".into())])]
+        );
+    }
+}

@@ -1,0 +1,281 @@
+//! What was typed, checked once and for all.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use nemesis::Fault;
+use nemesis::plan::{Preset, faults_named};
+use rand::RngExt;
+use serde::Serialize;
+
+use crate::cli::{ClusterKind, RunArgs, WorkloadKind};
+use crate::generator::Pace;
+use crate::system::System;
+
+/// Everything that decides a run. Written to `test.toml`.
+#[derive(Debug, Clone)]
+pub struct RunConfig {
+    /// What the user called the store: a name or a file.
+    pub system_name: String,
+    /// The store under test.
+    pub system: System,
+    /// What the clients do.
+    pub workload: WorkloadKind,
+    /// The names of faults, families of faults or presets that were typed; empty for none.
+    pub nemesis: Vec<String>,
+    /// The faults that they stand for.
+    pub faults: Vec<Fault>,
+    /// Most faults at once.
+    pub at_once: usize,
+    /// Where the cluster runs.
+    pub cluster: ClusterKind,
+    /// How long the load lasts.
+    pub time_limit: Duration,
+    /// Operations a second.
+    pub rate: f64,
+    /// Open or closed loop.
+    pub pace: Pace,
+    /// Clients.
+    pub concurrency: usize,
+    /// Nodes.
+    pub nodes: usize,
+    /// Decides every choice.
+    pub seed: u64,
+    /// Keys in use at any time.
+    pub keys: usize,
+    /// Operations after which a key retires.
+    pub operations_per_key: u32,
+    /// A client's patience.
+    pub timeout: Duration,
+    /// The planted bug.
+    pub bug: Option<String>,
+    /// The checker's patience.
+    pub check_limit: Duration,
+    /// The folder that keeps runs.
+    pub store: PathBuf,
+}
+
+/// The serialisable shape of a [`RunConfig`]: `test.toml`.
+#[derive(Debug, Serialize)]
+struct TestFile<'a> {
+    system: &'a str,
+    workload: &'a str,
+    nemesis: &'a [String],
+    cluster: &'a str,
+    time_limit_s: f64,
+    rate: f64,
+    open_loop: bool,
+    concurrency: usize,
+    nodes: usize,
+    seed: u64,
+    keys: usize,
+    ops_per_key: u32,
+    timeout_s: f64,
+    check_limit_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bug: Option<&'a str>,
+    again: String,
+}
+
+impl RunConfig {
+    /// Checks what was typed; draws a seed where none was given.
+    ///
+    /// # Errors
+    /// When the system file is wrong, a fault is unknown, or things do not fit together.
+    pub fn new(args: &RunArgs) -> Result<Self> {
+        let system = System::find(&args.system)?;
+        let (faults, at_once) = faults(&args.nemesis)?;
+        for f in ["get", "set", "cas"] {
+            if !system.operation.contains_key(f) {
+                bail!(
+                    "the {} workload needs [operation.{f}] in the file of system {}",
+                    args.workload.name(),
+                    system.name
+                );
+            }
+        }
+        if args.cluster == ClusterKind::Docker && args.nodes != 5 {
+            bail!(
+                "docker-compose.yml has five nodes: leave --nodes {} away",
+                args.nodes
+            );
+        }
+        if args.timeout >= Duration::from_secs(60) {
+            bail!(
+                "--timeout {:?} is too long: a client waits at most a minute",
+                args.timeout
+            );
+        }
+        if args.bug.is_some() && system.node.cargo.is_none() {
+            bail!("--bug plants bugs in kvnode only, not in {}", system.name);
+        }
+        Ok(Self {
+            system_name: args.system.clone(),
+            system,
+            workload: args.workload,
+            nemesis: args
+                .nemesis
+                .iter()
+                .filter(|name| *name != "none")
+                .cloned()
+                .collect(),
+            faults,
+            at_once,
+            cluster: args.cluster,
+            time_limit: args.time_limit,
+            rate: args.rate,
+            pace: if args.open_loop { Pace::Open } else { Pace::Closed },
+            concurrency: usize::from(args.concurrency),
+            nodes: usize::from(args.nodes),
+            // Short enough to be read over a shoulder and typed again.
+            seed: args
+                .seed
+                .unwrap_or_else(|| rand::make_rng::<rand::rngs::ChaCha12Rng>().random_range(0..1_000_000)),
+            keys: usize::from(args.keys),
+            operations_per_key: args.ops_per_key,
+            timeout: args.timeout,
+            bug: args.bug.clone(),
+            check_limit: args.check_limit,
+            store: args.store.clone(),
+        })
+    }
+
+    /// The name of the test, as its folder in the store: `kvnode-register`.
+    #[must_use]
+    pub fn test_name(&self) -> String {
+        let mut name = format!("{}-{}", self.system.name, self.workload.name());
+        if let Some(bug) = &self.bug {
+            name.push_str(&format!("-bug-{bug}"));
+        }
+        name
+    }
+
+    /// Every setting by name, in the order in which people read them.
+    #[must_use]
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let faults = if self.nemesis.is_empty() {
+            "none".to_owned()
+        } else {
+            self.nemesis.join(", ")
+        };
+        let pace = match self.pace {
+            Pace::Closed => "closed loop",
+            Pace::Open => "open loop",
+        };
+        let mut settings = vec![
+            ("system", self.system.name.clone()),
+            ("workload", self.workload.name().to_owned()),
+            ("faults", faults),
+            (
+                "cluster",
+                format!("{} nodes, {}", self.nodes, self.cluster_name()),
+            ),
+            ("time limit", format!("{:?}", self.time_limit)),
+            ("rate", format!("{} operations a second, {pace}", self.rate)),
+            ("clients", self.concurrency.to_string()),
+            ("client timeout", format!("{:?}", self.timeout)),
+            (
+                "keys",
+                format!(
+                    "{} at a time, {} operations each",
+                    self.keys, self.operations_per_key
+                ),
+            ),
+            ("seed", self.seed.to_string()),
+        ];
+        if let Some(bug) = &self.bug {
+            settings.push(("planted bug", bug.clone()));
+        }
+        settings
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
+    }
+
+    fn cluster_name(&self) -> &'static str {
+        match self.cluster {
+            ClusterKind::Lab => "lab",
+            ClusterKind::Docker => "docker",
+        }
+    }
+
+    /// The command that repeats the run.
+    #[must_use]
+    pub fn again(&self) -> String {
+        let faults = if self.nemesis.is_empty() {
+            "none".to_owned()
+        } else {
+            self.nemesis.join(",")
+        };
+        let mut command = format!(
+            "cargo run --release -p workloads -- run --system {} --workload {} --nemesis {faults} --cluster {} \
+             --time-limit {}s --rate {} --concurrency {} --nodes {} --keys {} --ops-per-key {} --timeout {}s --seed {}",
+            self.system_name,
+            self.workload.name(),
+            self.cluster_name(),
+            self.time_limit.as_secs_f64(),
+            self.rate,
+            self.concurrency,
+            self.nodes,
+            self.keys,
+            self.operations_per_key,
+            self.timeout.as_secs_f64(),
+            self.seed
+        );
+        if self.pace == Pace::Open {
+            command.push_str(" --open-loop");
+        }
+        if let Some(bug) = &self.bug {
+            command.push_str(&format!(" --bug {bug}"));
+        }
+        command
+    }
+
+    /// The text of `test.toml`: all settings and the seed.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let file = TestFile {
+            system: &self.system_name,
+            workload: self.workload.name(),
+            nemesis: &self.nemesis,
+            cluster: self.cluster_name(),
+            time_limit_s: self.time_limit.as_secs_f64(),
+            rate: self.rate,
+            open_loop: self.pace == Pace::Open,
+            concurrency: self.concurrency,
+            nodes: self.nodes,
+            seed: self.seed,
+            keys: self.keys,
+            ops_per_key: self.operations_per_key,
+            timeout_s: self.timeout.as_secs_f64(),
+            check_limit_s: self.check_limit.as_secs_f64(),
+            bug: self.bug.as_deref(),
+            again: self.again(),
+        };
+        toml::to_string(&file).expect("settings are plain data")
+    }
+}
+
+/// The faults that the typed names stand for, and how many may be on at once; `none` stands alone.
+fn faults(typed: &[String]) -> Result<(Vec<Fault>, usize)> {
+    if typed == ["none"] {
+        return Ok((Vec::new(), 1));
+    }
+    let mut faults = Vec::new();
+    let mut at_once = 1;
+    for (i, name) in typed.iter().enumerate() {
+        if typed[..i].contains(name) {
+            bail!("fault `{name}` is named twice");
+        }
+        if let Some(found) = faults_named(name) {
+            faults.extend(found);
+        } else if let Some(preset) = Preset::named(name) {
+            faults.extend(preset.faults());
+            at_once = at_once.max(preset.at_once);
+        } else {
+            bail!("unknown fault `{name}`; `workloads list` names all, and `none` means none");
+        }
+    }
+    Ok((faults, at_once))
+}

@@ -1,0 +1,359 @@
+//! From a folder with a history to a verdict, the files that carry it, and an exit code.
+//!
+//! A run that has just ended and one that is judged again years later go the same way: everything comes
+//! from `history.jsonl` and the logs beside it.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use checker::history::{Header, History, Nanos};
+use checker::{Analysis, CheckOptions, Limit, Verdict};
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::divergences;
+use crate::evidence::{Conduct, Plan, doubts};
+use crate::report::{self, FaultSpan, Finding, LogExcerpt, NodeReport, ReportInput, RunInfo, RunOutcome};
+use crate::store::write_whole;
+
+/// How much of the nodes' logs around a violation a report shows, on either side.
+const LOG_WINDOW: jiff::SignedDuration = jiff::SignedDuration::from_millis(500);
+
+/// What the header of a run's history says beyond the checker's needs.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Particulars {
+    /// The test's name.
+    #[serde(default)]
+    pub(crate) test: String,
+    /// What the run must have done to count.
+    #[serde(default)]
+    pub(crate) plan: Plan,
+    /// Every setting by name.
+    #[serde(default)]
+    pub(crate) settings: Vec<(String, String)>,
+    /// What took part.
+    #[serde(default)]
+    pub(crate) versions: Vec<(String, String)>,
+    /// The command that repeats the run.
+    #[serde(default)]
+    pub(crate) again: String,
+    /// Where each node served clients.
+    #[serde(default)]
+    pub(crate) addresses: Vec<String>,
+    /// What this machine could not do.
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
+}
+
+impl Particulars {
+    /// Adds them to a header.
+    pub(crate) fn into_header(self, header: &mut Header) {
+        let json = serde_json::to_value(self).expect("particulars are plain data");
+        if let serde_json::Value::Object(map) = json {
+            header.other.extend(map);
+        }
+    }
+
+    fn of(header: &Header) -> Self {
+        let json = serde_json::Value::Object(header.other.clone());
+        serde_json::from_value(json).unwrap_or_default()
+    }
+}
+
+/// `results.json`.
+#[derive(Debug, Serialize)]
+struct Results<'a> {
+    valid: serde_json::Value,
+    sentence: &'a str,
+    test: &'a str,
+    anomalies: &'a [Finding],
+    doubts: &'a [String],
+    analysis: &'a Analysis,
+    conduct: &'a Conduct,
+    again: &'a str,
+}
+
+/// Judges the run in `dir` and writes `results.json`, `report.html`, `junit.xml` and `summary.md` there.
+/// Prints the verdict and returns the exit code: 0 valid, 1 illegal, 2 unknown.
+///
+/// # Errors
+/// When the history cannot be read or the files cannot be written.
+pub fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
+    let path = dir.join("history.jsonl");
+    let history = History::open(&path, &Default::default())?;
+    let options = CheckOptions {
+        time_limit: Some(check_limit),
+        ..CheckOptions::default()
+    };
+    let analysis = checker::check(&history, &options)?;
+    let particulars = Particulars::of(history.header());
+    let conduct = Conduct::of(&history);
+    let doubts = doubts(&conduct, &particulars.plan);
+    let anomalies = anomalies(&conduct, dir);
+    let run = run_info(
+        dir,
+        &history,
+        &analysis,
+        &particulars,
+        &conduct,
+        &anomalies,
+        &doubts,
+    );
+    let input = ReportInput {
+        history: &history,
+        analysis: Some(&analysis),
+        run: &run,
+    };
+    let outcome = input.outcome();
+    let sentence = sentence(&history, &analysis, &anomalies, &doubts, outcome);
+    let results = Results {
+        valid: match outcome {
+            RunOutcome::Valid => true.into(),
+            RunOutcome::Invalid => false.into(),
+            RunOutcome::Unknown => "unknown".into(),
+        },
+        sentence: &sentence,
+        test: &particulars.test,
+        anomalies: &anomalies,
+        doubts: &doubts,
+        analysis: &analysis,
+        conduct: &conduct,
+        again: &particulars.again,
+    };
+    write_whole(
+        &dir.join("results.json"),
+        &serde_json::to_vec_pretty(&results).context("results.json")?,
+    )?;
+    write_whole(&dir.join("report.html"), report::html(&input).as_bytes())?;
+    write_whole(&dir.join("junit.xml"), report::junit(&input).as_bytes())?;
+    write_whole(&dir.join("summary.md"), report::summary(&input).as_bytes())?;
+
+    println!("\n{sentence}");
+    if let Some(share) = conduct.available.share() {
+        println!(
+            "{:.1} % of the operations at nodes of a connected majority succeeded",
+            share * 100.0
+        );
+    }
+    for doubt in &doubts {
+        println!("  - {doubt}");
+    }
+    if !particulars.again.is_empty() && outcome != RunOutcome::Valid {
+        println!("again: {}", particulars.again);
+    }
+    Ok(match outcome {
+        RunOutcome::Valid => 0,
+        RunOutcome::Invalid => 1,
+        RunOutcome::Unknown => 2,
+    })
+}
+
+/// Jepsen's last line, which scripts look for.
+#[must_use]
+pub fn last_line(code: u8) -> &'static str {
+    match code {
+        0 => "Everything looks good! ヽ(‘ー`)ノ",
+        1 => "Analysis invalid! (ﾉಥ益ಥ）ﾉ ┻━┻",
+        _ => "Errors occurred during analysis, but no anomalies found. ಠ~ಠ",
+    }
+}
+
+/// Judges a recorded run again: its folder, or its `history.jsonl`.
+///
+/// # Errors
+/// As [`conclude`], and when there is no history.
+pub fn analyze(path: &Path, check_limit: Duration) -> Result<u8> {
+    let dir = if path.is_dir() {
+        path
+    } else {
+        path.parent().unwrap_or(Path::new("."))
+    };
+    if !dir.join("history.jsonl").is_file() || (path.is_file() && !path.ends_with("history.jsonl")) {
+        bail!(
+            "{}: no run is there (wanted: a folder with a history.jsonl)",
+            path.display()
+        );
+    }
+    let code = conclude(dir, check_limit)?;
+    println!("report: {}", dir.join("report.html").display());
+    println!("{}", last_line(code));
+    Ok(code)
+}
+
+fn anomalies(conduct: &Conduct, dir: &Path) -> Vec<Finding> {
+    let crashed = conduct.crashes.iter().map(|(node, how)| {
+        let excerpt = excerpt(&dir.join(node).join("node.log"), None);
+        let last = excerpt
+            .tail
+            .last()
+            .map_or(String::new(), |line| format!("; its last words: {line}"));
+        Finding {
+            kind: "crash".into(),
+            sentence: format!("{node} died without being told to: {how}{last}"),
+        }
+    });
+    let diverged = divergences(&conduct.replicas)
+        .into_iter()
+        .map(|(applied, hashes)| {
+            let hashes = hashes
+                .iter()
+                .map(|(node, hash)| format!("{node} has {hash}"))
+                .collect::<Vec<_>>()
+                .join(", ");
+            let sentence =
+                format!("after applying the same log up to index {applied} the replicas differ: {hashes}");
+            Finding {
+                kind: "divergence".into(),
+                sentence,
+            }
+        });
+    crashed.chain(diverged).collect()
+}
+
+/// The verdict in one sentence.
+fn sentence(
+    history: &History,
+    analysis: &Analysis,
+    anomalies: &[Finding],
+    doubts: &[String],
+    outcome: RunOutcome,
+) -> String {
+    let counted = format!("{} operations on {} keys", history.len(), analysis.subhistories);
+    match (&analysis.verdict, anomalies) {
+        (Verdict::Illegal(found), _) => format!("Illegal: {}", found.sentence),
+        (_, [first, ..]) => format!("Invalid: {}", first.sentence),
+        (Verdict::Unknown(limit), _) => format!("Unknown: {}", ran_out(limit)),
+        (Verdict::Linearizable(_), []) if outcome == RunOutcome::Unknown => {
+            format!(
+                "Unknown: {counted} are linearizable, but the run is no evidence ({} reasons)",
+                doubts.len()
+            )
+        }
+        (Verdict::Linearizable(_), []) => {
+            format!("Linearizable: {counted}, checked in {:.2?}", analysis.elapsed)
+        }
+    }
+}
+
+fn ran_out(limit: &Limit) -> String {
+    match limit {
+        Limit::Time { allowed, stand } => format!(
+            "the checker ran out of time after {allowed:?}, at {} of {} operations{}; give it more with --check-limit",
+            stand.explained,
+            stand.of,
+            stand
+                .key
+                .as_ref()
+                .map_or(String::new(), |key| format!(" on key {key}"))
+        ),
+        other => format!(
+            "the checker gave up: {}",
+            serde_json::to_string(other).unwrap_or_default()
+        ),
+    }
+}
+
+fn run_info(
+    dir: &Path,
+    history: &History,
+    analysis: &Analysis,
+    particulars: &Particulars,
+    conduct: &Conduct,
+    anomalies: &[Finding],
+    doubts: &[String],
+) -> RunInfo {
+    let header = history.header();
+    let started = header.started.clone().unwrap_or_default();
+    let window = violation(analysis).and_then(|(from, to)| {
+        let zero: jiff::Timestamp = started.parse().ok()?;
+        let at = |nanos: Nanos| {
+            zero.checked_add(jiff::SignedDuration::from_nanos(
+                nanos.0.min(i64::MAX as u64) as i64
+            ))
+        };
+        Some((
+            at(from).ok()?.checked_sub(LOG_WINDOW).ok()?,
+            at(to).ok()?.checked_add(LOG_WINDOW).ok()?,
+        ))
+    });
+    let nodes = header.nodes.iter().enumerate().map(|(place, name)| NodeReport {
+        name: name.clone(),
+        address: particulars.addresses.get(place).cloned().unwrap_or_default(),
+        log_path: format!("{name}/node.log"),
+        log: excerpt(&dir.join(name).join("node.log"), window),
+    });
+    let faults = conduct.faults.iter().map(|fault| FaultSpan {
+        kind: fault.kind.clone(),
+        description: fault.description.clone(),
+        from: Nanos(fault.from_ns),
+        to: fault.to_ns.map(Nanos),
+        bit: fault.bit,
+        seen: fault.seen.clone(),
+        healed: fault.healed,
+        seen_healed: fault.seen_healed.clone(),
+    });
+    let mut notes = particulars.notes.clone();
+    notes.extend(conduct.troubles.iter().cloned());
+    let mut files = vec![
+        "history.jsonl".to_owned(),
+        "results.json".to_owned(),
+        "junit.xml".to_owned(),
+    ];
+    if dir.join("test.toml").is_file() {
+        files.push("test.toml".to_owned());
+    }
+    RunInfo {
+        name: particulars.test.clone(),
+        started,
+        seed: header.seed,
+        length: Nanos(conduct.end_ns),
+        command: particulars.again.clone(),
+        settings: particulars.settings.clone(),
+        versions: particulars.versions.clone(),
+        nodes: nodes.collect(),
+        node_states: Vec::new(),
+        faults: faults.collect(),
+        anomalies: anomalies.to_vec(),
+        doubts: doubts.to_vec(),
+        notes,
+        files,
+    }
+}
+
+/// From when to when the operations ran that prove a violation.
+fn violation(analysis: &Analysis) -> Option<(Nanos, Nanos)> {
+    let Verdict::Illegal(found) = &analysis.verdict else {
+        return None;
+    };
+    let from = found
+        .operations
+        .iter()
+        .map(|operation| operation.invoked_at)
+        .min()?;
+    let ends = found.operations.iter().filter(|operation| !operation.weakened);
+    let to = ends
+        .filter_map(|operation| operation.completed_at)
+        .max()
+        .unwrap_or(found.prefix.last_time);
+    Some((from, to))
+}
+
+/// What matters of a log; a log that is not there has nothing to say.
+fn excerpt(path: &Path, window: Option<(jiff::Timestamp, jiff::Timestamp)>) -> LogExcerpt {
+    match File::open(path).and_then(|file| LogExcerpt::read(file, window)) {
+        Ok(excerpt) => excerpt,
+        Err(error) if error.kind() == ErrorKind::NotFound => LogExcerpt::default(),
+        Err(error) => LogExcerpt {
+            tail: vec![format!("{}: {error}", path.display())],
+            ..LogExcerpt::default()
+        },
+    }
+}
+
+/// The kernel, as `/proc` names it.
+pub(crate) fn kernel() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "unknown".into(), |text| text.trim().to_owned())
+}
