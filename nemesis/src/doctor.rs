@@ -103,3 +103,160 @@ pub(crate) fn why_no_tun(path: &Path, error: &std::io::Error) -> Unsupported {
         _ => Unsupported::new(format!("{path}: {error}"), "run: sudo modprobe tun"),
     }
 }
+
+/// Whether containers' network namespaces can be entered and have rules laid.
+///
+/// # Errors
+/// Why not.
+pub fn can_cut_containers() -> Result<(), Unsupported> {
+    if !can_administer() {
+        return Err(Unsupported::new(
+            "cutting links between containers takes root",
+            "run it with sudo, or run the cluster in the lab",
+        ));
+    }
+    let folders = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    if std::env::split_paths(&folders).any(|folder| folder.join("iptables-restore").exists()) {
+        return Ok(());
+    }
+    Err(Unsupported::new(
+        "there is no iptables-restore",
+        "run: sudo apt-get install iptables",
+    ))
+}
+
+/// One thing that may work here or not.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// What was examined.
+    pub what: &'static str,
+    /// What it is needed for.
+    pub gives: &'static str,
+    /// Why it does not work, and what would mend it.
+    pub why_not: Option<Unsupported>,
+}
+
+/// Examines this machine. It changes nothing.
+pub fn examine() -> Vec<Finding> {
+    let finding = |what, gives, outcome: Result<(), Unsupported>| Finding {
+        what,
+        gives,
+        why_not: outcome.err(),
+    };
+    vec![
+        finding("namespaces", "the lab", can_make_namespaces()),
+        finding(
+            "/dev/net/tun",
+            "the lab's network",
+            can_open(Path::new("/dev/net/tun"), why_no_tun),
+        ),
+        finding(
+            "/dev/fuse",
+            "simulated disks in the lab",
+            can_open(Path::new("/dev/fuse"), why_no_fuse),
+        ),
+        finding(
+            "libfaketime",
+            "wrong clocks in the lab",
+            find_faketime().map(drop),
+        ),
+        finding("docker", "compose clusters", docker()),
+        finding(
+            "iptables in containers",
+            "partitions of compose clusters",
+            can_cut_containers(),
+        ),
+    ]
+}
+
+/// Makes the namespaces of a lab in a child, which ends at once.
+fn can_make_namespaces() -> Result<(), Unsupported> {
+    let unshare = |flags: &[&str]| {
+        std::process::Command::new("unshare")
+            .args(flags)
+            .arg("true")
+            .output()
+            .is_ok_and(|out| out.status.success())
+    };
+    let worked = (can_administer() && unshare(&["--net", "--mount", "--pid", "--fork"]))
+        || unshare(&[
+            "--user",
+            "--map-current-user",
+            "--net",
+            "--mount",
+            "--pid",
+            "--fork",
+        ]);
+    if worked {
+        Ok(())
+    } else {
+        Err(why_no_namespaces(Errno::EPERM))
+    }
+}
+
+fn can_open(path: &Path, why_not: fn(&Path, &std::io::Error) -> Unsupported) -> Result<(), Unsupported> {
+    let opened = std::fs::OpenOptions::new().read(true).write(true).open(path);
+    opened.map(drop).map_err(|error| why_not(path, &error))
+}
+
+/// Why the FUSE driver cannot be used.
+pub(crate) fn why_no_fuse(path: &Path, error: &std::io::Error) -> Unsupported {
+    let path = path.display();
+    match error.kind() {
+        ErrorKind::NotFound => Unsupported::new(
+            format!("there is no {path}"),
+            "run: sudo modprobe fuse (in a container: docker run --device /dev/fuse)",
+        ),
+        ErrorKind::PermissionDenied => Unsupported::new(
+            format!("you may not open {path}"),
+            format!("run: sudo chmod 666 {path} (the usual mode)"),
+        ),
+        _ => Unsupported::new(format!("{path}: {error}"), "run: sudo modprobe fuse"),
+    }
+}
+
+/// Where libfaketime is.
+///
+/// # Errors
+/// If it is not installed.
+pub fn find_faketime() -> Result<std::path::PathBuf, Unsupported> {
+    let folders = [
+        "/usr/lib/x86_64-linux-gnu/faketime",
+        "/usr/lib/aarch64-linux-gnu/faketime",
+        "/usr/lib64/faketime",
+        "/usr/lib/faketime",
+        "/usr/local/lib/faketime",
+    ];
+    let found = folders
+        .iter()
+        .map(|folder| Path::new(folder).join("libfaketimeMT.so.1"))
+        .find(|path| path.exists());
+    found.ok_or_else(|| {
+        Unsupported::new(
+            "libfaketime is not installed",
+            "run: sudo apt-get install libfaketime",
+        )
+    })
+}
+
+fn docker() -> Result<(), Unsupported> {
+    let output = std::process::Command::new("docker")
+        .args(["version", "--format", "{{.Server.Version}}"])
+        .output();
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let message = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+            let mend = if message.contains("permission denied") {
+                "run: sudo usermod -aG docker $USER, and log in again"
+            } else {
+                "run: sudo systemctl start docker"
+            };
+            Err(Unsupported::new(message, mend))
+        }
+        Err(_) => Err(Unsupported::new(
+            "there is no docker command",
+            "install Docker, or use the lab",
+        )),
+    }
+}

@@ -37,6 +37,10 @@ pub struct Entry {
     pub effect: Effect,
     /// The same in words.
     pub sentence: String,
+    /// When it is to be undone by itself, in milliseconds since 1970, so that
+    /// whoever takes the journal over keeps the appointment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -140,12 +144,19 @@ impl Journal {
     ///
     /// # Errors
     /// If it could not be written: then the fault must not be applied.
-    pub fn begin(&mut self, fault: &Fault, effect: &Effect, sentence: &str) -> Result<Entry, JournalError> {
+    pub fn begin(
+        &mut self,
+        fault: &Fault,
+        effect: &Effect,
+        sentence: &str,
+        until_ms: Option<u64>,
+    ) -> Result<Entry, JournalError> {
         let entry = Entry {
             id: FaultId(self.next),
             fault: fault.clone(),
             effect: effect.clone(),
             sentence: sentence.to_owned(),
+            until_ms,
         };
         self.write(&Line::Begin(entry.clone()))?;
         self.next += 1;
@@ -223,8 +234,12 @@ mod tests {
         let path = dir.path().join("journal");
         let (mut journal, held) = Journal::open(&path).expect("opens");
         assert_eq!(held, Vec::new());
-        let first = journal.begin(&kill(), &Effect::default(), "n1").expect("writes");
-        let second = journal.begin(&kill(), &Effect::default(), "n2").expect("writes");
+        let first = journal
+            .begin(&kill(), &Effect::default(), "n1", None)
+            .expect("writes");
+        let second = journal
+            .begin(&kill(), &Effect::default(), "n2", None)
+            .expect("writes");
         journal.end(first.id).expect("writes");
         assert!(
             matches!(Journal::open(&path), Err(JournalError::Held(_))),
@@ -233,7 +248,9 @@ mod tests {
         drop(journal);
         let (mut journal, held) = Journal::open(&path).expect("opens");
         assert_eq!(held, vec![second.clone()]);
-        let third = journal.begin(&kill(), &Effect::default(), "n3").expect("writes");
+        let third = journal
+            .begin(&kill(), &Effect::default(), "n3", None)
+            .expect("writes");
         assert!(third.id > second.id, "numbers are never given twice");
     }
 
@@ -242,7 +259,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("journal");
         let (mut journal, _) = Journal::open(&path).expect("opens");
-        journal.begin(&kill(), &Effect::default(), "n1").expect("writes");
+        journal
+            .begin(&kill(), &Effect::default(), "n1", None)
+            .expect("writes");
         drop(journal);
         let whole = std::fs::read(&path).expect("readable");
         for cut in 0..whole.len() {

@@ -33,8 +33,10 @@
 //! TigerBeetle's simulated networks, netem(8) for what can befall a packet.
 
 pub mod backend;
+pub mod cli;
 pub mod cluster_file;
 pub mod control;
+pub mod docker;
 pub mod doctor;
 pub mod duration;
 pub mod effect;
@@ -51,6 +53,7 @@ pub mod record;
 pub mod requests;
 pub mod target;
 
+mod namespace;
 mod nemesis;
 
 pub use backend::{Backend, BackendError, Unsupported};

@@ -29,6 +29,30 @@ pub struct Requests {
     pub transfer: Option<Request>,
 }
 
+impl Requests {
+    /// The requests of our own kvnode.
+    pub fn of_kvnode() -> Requests {
+        let request = |method: &str, url: &str, body: Option<&str>| {
+            Some(Request {
+                method: method.to_owned(),
+                url: url.to_owned(),
+                body: body.map(str::to_owned),
+            })
+        };
+        Requests {
+            leader: request("GET", "{url}/status", None).map(|request| LeaderQuery {
+                request,
+                pointer: "/leader".to_owned(),
+                equals: None,
+                term_pointer: Some("/term".to_owned()),
+            }),
+            add: request("POST", "{url}/cluster/members", Some(r#"{"node":"{node}"}"#)),
+            remove: request("DELETE", "{url}/cluster/members/{node}", None),
+            transfer: request("POST", "{url}/cluster/transfer", Some(r#"{"node":"{node}"}"#)),
+        }
+    }
+}
+
 /// How a node is asked who leads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ pub struct Server {
     path: PathBuf,
     folder: PathBuf,
     stop: Arc<AtomicBool>,
+    callers: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -53,15 +54,24 @@ impl Server {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let callers = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&callers);
         let thread = std::thread::Builder::new()
             .name("nemesis-control".into())
-            .spawn(move || accept(&listener, &nemesis, &stopped))?;
+            .spawn(move || accept(&listener, &nemesis, &stopped, &counted))?;
+        let path = folder.join(SOCKET_NAME);
         Ok(Server {
-            path: folder.join(SOCKET_NAME),
+            path,
             folder: folder.to_owned(),
             stop,
+            callers,
             thread: Some(thread),
         })
+    }
+
+    /// True while someone is connected.
+    pub fn is_busy(&self) -> bool {
+        self.callers.load(Ordering::Acquire) > 0
     }
 
     /// Where the socket is.
@@ -82,16 +92,26 @@ impl Drop for Server {
     }
 }
 
-fn accept(listener: &UnixListener, nemesis: &Arc<Mutex<Nemesis>>, stop: &AtomicBool) {
+fn accept(
+    listener: &UnixListener,
+    nemesis: &Arc<Mutex<Nemesis>>,
+    stop: &AtomicBool,
+    callers: &Arc<AtomicUsize>,
+) {
     for caller in listener.incoming() {
         if stop.load(Ordering::Acquire) {
             return;
         }
         let nemesis = Arc::clone(nemesis);
+        let callers = Arc::clone(callers);
         let served = caller.and_then(|caller| {
             std::thread::Builder::new()
                 .name("nemesis-caller".into())
-                .spawn(move || serve(&caller, &nemesis))
+                .spawn(move || {
+                    callers.fetch_add(1, Ordering::AcqRel);
+                    serve(&caller, &nemesis);
+                    callers.fetch_sub(1, Ordering::AcqRel);
+                })
         });
         if let Err(error) = served {
             tracing::warn!(%error, "a caller of the control socket was refused");

@@ -20,7 +20,7 @@ use nix::unistd::{Pid, getppid};
 use parking_lot::{Condvar, Mutex};
 
 use crate::backend::BackendError;
-use crate::lab::net::Namespace;
+use crate::namespace::Namespace;
 use crate::node::{EndStatus, NodeId, NodeState};
 
 /// How long a signal may take to do its work.

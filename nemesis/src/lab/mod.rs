@@ -49,6 +49,7 @@ use parking_lot::Mutex;
 
 use crate::backend::{BackendError, Unsupported};
 use crate::doctor;
+use crate::namespace::{Namespace, probe_socket};
 use crate::node::{NodeId, NodeState};
 
 pub use backend::LabBackend;
@@ -155,11 +156,12 @@ impl Lab {
         let mut wanted = Vec::new();
         for (place, spec) in specs.into_iter().enumerate() {
             let address = address_of(place);
-            let (namespace, (device, socket)) = net::Namespace::new(|| {
+            let (namespace, (device, socket)) = Namespace::new(|| {
+                net::loopback_up()?;
                 // The driver makes devices in the namespace that opened it.
                 let device = open_tun(&options.tun)?;
                 net::tun(&device, address)?;
-                Ok((device, net::probe_socket(address)?))
+                Ok((device, probe_socket(address)?))
             })
             .map_err(system(format!("the network of node {}", spec.id)))?;
             ports.push(switch::Port {

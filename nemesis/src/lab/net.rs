@@ -1,12 +1,11 @@
 //! Network namespaces and the devices in them, by plain system calls.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 /// The lab's network is 10.99.0.0/24.
@@ -99,47 +98,4 @@ pub(crate) fn tun(tun_device: &File, address: Ipv4Addr) -> Result<(), Errno> {
     // SAFETY: the request outlives the call, which reads its name and flags.
     unsafe { tun_set_iff_ioctl(tun_device.as_raw_fd(), (&raw const request).addr() as u64)? };
     configure(DEVICE, address, 0)
-}
-
-/// A network namespace of its own, held open by this file.
-#[derive(Debug)]
-pub(crate) struct Namespace {
-    file: File,
-}
-
-impl Namespace {
-    /// Makes a namespace and runs `furnish` in it, on a thread that ends there.
-    pub(crate) fn new<T: Send>(
-        furnish: impl FnOnce() -> std::io::Result<T> + Send,
-    ) -> std::io::Result<(Namespace, T)> {
-        on_a_thread(|| {
-            unshare(CloneFlags::CLONE_NEWNET)?;
-            loopback_up()?;
-            let file = File::open("/proc/thread-self/ns/net")?;
-            Ok((Namespace { file }, furnish()?))
-        })
-    }
-
-    /// The open namespace, for `setns`.
-    pub(crate) fn file(&self) -> &File {
-        &self.file
-    }
-}
-
-fn on_a_thread<T: Send>(work: impl FnOnce() -> std::io::Result<T> + Send) -> std::io::Result<T> {
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("lab-namespace".into())
-            .spawn_scoped(scope, work)?;
-        thread
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
-/// A socket of the current namespace for probing packets.
-pub(crate) fn probe_socket(address: Ipv4Addr) -> std::io::Result<UdpSocket> {
-    let socket = UdpSocket::bind((address, 0))?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
 }

@@ -236,13 +236,15 @@ impl Nemesis {
     /// # Errors
     /// As [`Nemesis::apply`].
     pub fn apply_for(&mut self, fault: &Fault, lasting: Duration) -> Result<Applied, NemesisError> {
-        self.apply_until(fault, Some(Instant::now() + lasting))
+        self.apply_until(fault, Some(lasting))
     }
 
-    fn apply_until(&mut self, fault: &Fault, until: Option<Instant>) -> Result<Applied, NemesisError> {
+    fn apply_until(&mut self, fault: &Fault, lasting: Option<Duration>) -> Result<Applied, NemesisError> {
         let (effect, description) = self.preview(fault)?;
         self.choices += 1;
-        let entry = self.journal.begin(fault, &effect, &description)?;
+        let until = lasting.map(|lasting| Instant::now() + lasting);
+        let until_ms = lasting.map(|lasting| since_1970_ms().saturating_add(millis(lasting)));
+        let entry = self.journal.begin(fault, &effect, &description, until_ms)?;
         let id = entry.id;
         let since = Instant::now();
         self.active.push(Active {
@@ -507,7 +509,6 @@ impl Nemesis {
 
     /// The faults in force.
     pub fn in_force(&self) -> Vec<InForce> {
-        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let now = Instant::now();
         self.active
             .iter()
@@ -559,4 +560,15 @@ impl Nemesis {
             observer(record);
         }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The wall clock, for appointments that must survive this process.
+fn since_1970_ms() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, millis)
 }

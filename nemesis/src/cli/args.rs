@@ -1,0 +1,672 @@
+//! The arguments, and the faults that they mean.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::duration::Span;
+use crate::fault::{ClockFault, DiskFault, Fault, MembershipChange};
+use crate::grudge::{Direction, Shape};
+use crate::journal::FaultId;
+use crate::link::{Bandwidth, Delay, Distribution, Link, Probability};
+use crate::target::Target;
+
+/// Faults by hand on a running cluster: cut it, kill it, heal it, and see what happened.
+#[derive(Debug, Parser)]
+#[command(
+    name = "nemesis",
+    version,
+    after_help = "Examples:\n  nemesis                          the cluster as a matrix\n  nemesis partition halves         cut it in two\n  nemesis partition n1,n2/n3,n4,n5 --for 10s\n  nemesis kill leader\n  nemesis heal\n\nExit codes: 0 done and seen; 1 done but not seen to be so; 254 bad input; 255 failed."
+)]
+pub(super) struct Args {
+    /// The cluster: its cluster.json, or the folder of it [default: store/current from here upwards]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(super) cluster: Option<PathBuf>,
+    /// A compose project, instead of a cluster.json
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "cluster")]
+    pub(super) project: Option<String>,
+    /// Print answers as JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Say what a fault would do, and do nothing
+    #[arg(long, global = true)]
+    pub(super) dry_run: bool,
+    #[command(subcommand)]
+    pub(super) verb: Option<Verb>,
+}
+
+/// How long a fault lasts.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct Lasting {
+    /// Undo it by itself after so long (10s, 500ms, 2m), even if this tool is gone by then
+    #[arg(long = "for", value_name = "TIME")]
+    lasting: Option<Span>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Way {
+    /// What the first group sends is lost
+    Out,
+    /// What is sent to the first group is lost
+    In,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Who reaches whom, who is up, who leads, which faults are in force
+    #[command(after_help = "Example: nemesis status --json")]
+    Status,
+    /// Status, over and over
+    #[command(after_help = "Example: nemesis watch --every 500ms")]
+    Watch {
+        /// Time between two looks
+        #[arg(long, default_value = "1s")]
+        every: Span,
+    },
+    /// Cut links: one [NODE], minority, halves, majority, majorities-ring, bridge, leader, random, or groups
+    #[command(
+        after_help = "Examples:\n  nemesis partition one n2 --one-way\n  nemesis partition n1,n2/n3,n4,n5 --for 10s"
+    )]
+    Partition {
+        /// The shape, or groups like n1,n2/n3,n4,n5
+        #[arg(required = true, value_name = "SPEC")]
+        spec: Vec<String>,
+        /// Cut one direction only: what the first group sends (out) or hears (in)
+        #[arg(long, value_name = "out|in", num_args = 0..=1, require_equals = true, default_missing_value = "out")]
+        one_way: Option<Way>,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// A partition that comes and goes
+    #[command(after_help = "Example: nemesis flap halves --down 300ms --up 1s --for 30s")]
+    Flap {
+        /// The shape, as of partition
+        #[arg(required = true, value_name = "SPEC")]
+        spec: Vec<String>,
+        /// How long the links are cut each time
+        #[arg(long, default_value = "300ms")]
+        down: Span,
+        /// How long they are open in between
+        #[arg(long, default_value = "300ms")]
+        up: Span,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// Make links slow, lossy, narrow, ...
+    #[command(
+        after_help = "Examples:\n  nemesis links all all --delay 50ms --jitter 20ms\n  nemesis links leader all --loss 10% --for 20s"
+    )]
+    Links {
+        /// Senders: nodes, or one, minority, majority, all, leader, followers
+        from: Target,
+        /// Receivers
+        to: Target,
+        /// Mean delay
+        #[arg(long)]
+        delay: Option<Span>,
+        /// Spread of the delay
+        #[arg(long, requires = "delay")]
+        jitter: Option<Span>,
+        /// Shape of the spread: uniform, normal, pareto
+        #[arg(long, requires = "jitter", default_value = "uniform", value_parser = distribution)]
+        distribution: Distribution,
+        /// Share of packets that vanish
+        #[arg(long)]
+        loss: Option<Probability>,
+        /// Share of packets that arrive twice
+        #[arg(long)]
+        duplicate: Option<Probability>,
+        /// Share of packets that overtake others
+        #[arg(long)]
+        reorder: Option<Probability>,
+        /// Share of packets with a flipped bit
+        #[arg(long)]
+        corrupt: Option<Probability>,
+        /// What fits through (1mbit, 512kbit)
+        #[arg(long)]
+        bandwidth: Option<Bandwidth>,
+        /// The links back as well
+        #[arg(long)]
+        both: bool,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// SIGKILL; the node stays dead until healed, restarted, or its time is over
+    #[command(after_help = "Example: nemesis kill n3 --for 10s")]
+    Kill {
+        /// Nodes (n1,n3), or one, minority, majority, all, leader, followers
+        target: Target,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// SIGSTOP: the node keeps its memory and sockets and answers nobody
+    #[command(after_help = "Example: nemesis pause leader --for 5s")]
+    Pause {
+        /// As of kill
+        target: Target,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// SIGCONT to paused nodes, whoever paused them
+    #[command(after_help = "Example: nemesis resume all")]
+    Resume {
+        /// As of kill
+        target: Target,
+    },
+    /// SIGKILL and start again; starts nodes that are dead
+    #[command(after_help = "Examples:\n  nemesis restart n3\n  nemesis restart all --rolling 2s")]
+    Restart {
+        /// As of kill
+        target: Target,
+        /// One after the other, each so long after the last
+        #[arg(long, value_name = "TIME")]
+        rolling: Option<Span>,
+    },
+    /// Kill and start again, over and over
+    #[command(after_help = "Example: nemesis crash-loop n2 --up 1s --down 500ms --for 20s")]
+    CrashLoop {
+        /// As of kill
+        target: Target,
+        /// How long it runs each time
+        #[arg(long, default_value = "1s")]
+        up: Span,
+        /// How long it is dead each time
+        #[arg(long, default_value = "500ms")]
+        down: Span,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// SIGKILL, and writes that were not synced are lost (lab with simulated disks)
+    #[command(after_help = "Example: nemesis power-failure all --torn --for 3s")]
+    PowerFailure {
+        /// As of kill
+        target: Target,
+        /// Some of the unsynced 512-byte sectors are there nevertheless
+        #[arg(long)]
+        torn: bool,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// Make a disk misbehave (lab with simulated disks)
+    #[command(
+        after_help = "Examples:\n  nemesis disk n1 full\n  nemesis disk leader error --fsync 20%\n  nemesis disk n2 slow --fsync-time 100ms\n  nemesis disk n3 bit-flip --bits 3"
+    )]
+    Disk {
+        /// As of kill
+        target: Target,
+        #[command(subcommand)]
+        disk: DiskVerb,
+    },
+    /// Make a clock wrong (lab with libfaketime)
+    #[command(
+        after_help = "Examples:\n  nemesis clock n1 jump --ms 60000\n  nemesis clock minority rate 1.5 --for 30s\n  nemesis clock one strobe --ms -500 --period 200ms"
+    )]
+    Clock {
+        /// As of kill
+        target: Target,
+        #[command(subcommand)]
+        clock: ClockVerb,
+    },
+    /// Change the cluster's membership by its own requests
+    #[command(after_help = "Examples:\n  nemesis member remove n3\n  nemesis member transfer n2")]
+    Member {
+        /// add, remove or transfer
+        change: MemberChange,
+        /// Whom
+        target: Target,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// Undo one fault by its number
+    #[command(after_help = "Example: nemesis undo 3")]
+    Undo {
+        /// The number, as status shows it
+        #[arg(value_parser = |text: &str| text.trim_start_matches('#').parse().map(FaultId))]
+        id: FaultId,
+    },
+    /// Undo every fault, also those of a tool that crashed, and look at the whole cluster
+    #[command(after_help = "Example: nemesis heal")]
+    Heal,
+    /// Print a plan of faults
+    #[command(
+        after_help = "Examples:\n  nemesis plan --preset hostile --length 60s --seed 7\n  nemesis plan --faults kill,partition --save > plan.json"
+    )]
+    Plan(PlanArgs),
+    /// Play a plan against the running cluster
+    #[command(after_help = "Example: nemesis play plan.json")]
+    Play {
+        /// A plan as `nemesis plan --save` prints it
+        file: PathBuf,
+    },
+    /// What works on this machine, and how to mend the rest
+    #[command(after_help = "Example: nemesis doctor")]
+    Doctor,
+    /// Run any program on every node of a lab, until Ctrl-C
+    Lab(LabArgs),
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example: nemesis completion bash > ~/.local/share/bash-completion/completions/nemesis"
+    )]
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Keeps rules of a compose cluster in place and undoes faults whose time is over
+    #[command(hide = true)]
+    Warden {
+        /// The compose project
+        project: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DiskVerb {
+    /// No room for any write
+    Full {
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// EIO, with these chances
+    Error {
+        /// Of reads
+        #[arg(long, default_value = "0%")]
+        read: Probability,
+        /// Of writes
+        #[arg(long, default_value = "0%")]
+        write: Probability,
+        /// Of fsyncs
+        #[arg(long, default_value = "0%")]
+        fsync: Probability,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// Slow fsync
+    Slow {
+        /// How much longer each takes
+        #[arg(long, default_value = "100ms")]
+        fsync_time: Span,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// Flip random bits of the files; there is no undo
+    BitFlip {
+        /// How many
+        #[arg(long, default_value_t = 1)]
+        bits: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClockVerb {
+    /// Off by so much
+    Jump {
+        /// Milliseconds; negative is behind
+        #[arg(long, allow_negative_numbers = true)]
+        ms: i64,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// At another speed
+    Rate {
+        /// Clock seconds per second
+        rate: f64,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// Forth and back
+    Strobe {
+        /// Milliseconds off in every other period
+        #[arg(long, allow_negative_numbers = true)]
+        ms: i64,
+        /// Length of a period
+        #[arg(long, default_value = "200ms")]
+        period: Span,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum MemberChange {
+    /// Make it a member
+    Add,
+    /// Make it a member no longer
+    Remove,
+    /// Hand leadership to it
+    Transfer,
+}
+
+/// What a printed plan is like.
+#[derive(Debug, clap::Args)]
+pub(super) struct PlanArgs {
+    /// gentle, standard, hostile, power, network or membership
+    #[arg(long)]
+    pub(super) preset: Option<String>,
+    /// Faults by name: partition, kill, pause, delay, ...
+    #[arg(long, value_delimiter = ',')]
+    pub(super) faults: Vec<String>,
+    /// Length of the run
+    #[arg(long, default_value = "30s")]
+    pub(super) length: Span,
+    /// Decides every choice
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    /// Most faults at once
+    #[arg(long)]
+    pub(super) at_once: Option<usize>,
+    /// Print it in the form that play reads
+    #[arg(long)]
+    pub(super) save: bool,
+}
+
+/// A lab of any program.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "In the arguments {node} {address} {nodes} {addresses} are filled in.\n\nExample:\n  nemesis lab --nodes 3 --port 8000 -- python3 -m http.server 8000"
+)]
+pub(super) struct LabArgs {
+    /// How many nodes
+    #[arg(long, default_value_t = 5)]
+    pub(super) nodes: usize,
+    /// A port of each node to be reached on the host's loopback
+    #[arg(long)]
+    pub(super) port: Vec<u16>,
+    /// First port on the host to use for that; 0 takes free ones
+    #[arg(long, default_value_t = 0)]
+    pub(super) host_port: u16,
+    /// Folder for logs, data, and the control socket
+    #[arg(long, default_value = "store/current")]
+    pub(super) dir: PathBuf,
+    /// Decides every random choice
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(super) command: Vec<String>,
+}
+
+fn distribution(text: &str) -> Result<Distribution, String> {
+    serde_json::from_value(text.into()).map_err(|_| "use uniform, normal or pareto".to_owned())
+}
+
+impl Verb {
+    /// The fault that this verb means, and for how long.
+    pub(super) fn fault(&self) -> Result<(Fault, Option<Span>), String> {
+        let target = |target: &Target| target.clone();
+        Ok(match self {
+            Verb::Partition {
+                spec,
+                one_way,
+                lasting,
+            } => {
+                let direction = one_way.map_or(Direction::Both, |way| match way {
+                    Way::Out => Direction::Out,
+                    Way::In => Direction::In,
+                });
+                (
+                    Fault::Partition {
+                        shape: shape(spec)?,
+                        direction,
+                    },
+                    lasting.lasting,
+                )
+            }
+            Verb::Flap {
+                spec,
+                down,
+                up,
+                lasting,
+            } => {
+                let shape = shape(spec)?;
+                (
+                    Fault::Flap {
+                        shape,
+                        direction: Direction::Both,
+                        down: *down,
+                        up: *up,
+                    },
+                    lasting.lasting,
+                )
+            }
+            Verb::Links { lasting, .. } => (self.links()?, lasting.lasting),
+            Verb::Kill { target: t, lasting } => (Fault::Kill { target: target(t) }, lasting.lasting),
+            Verb::Pause { target: t, lasting } => (Fault::Pause { target: target(t) }, lasting.lasting),
+            Verb::Restart { target: t, rolling } => (
+                Fault::Restart {
+                    target: target(t),
+                    rolling: *rolling,
+                },
+                None,
+            ),
+            Verb::CrashLoop {
+                target: t,
+                up,
+                down,
+                lasting,
+            } => (
+                Fault::CrashLoop {
+                    target: target(t),
+                    up: *up,
+                    down: *down,
+                },
+                lasting.lasting,
+            ),
+            Verb::PowerFailure {
+                target: t,
+                torn,
+                lasting,
+            } => (
+                Fault::PowerFailure {
+                    target: target(t),
+                    torn: *torn,
+                },
+                lasting.lasting,
+            ),
+            Verb::Disk { target: t, disk } => {
+                let (disk, lasting) = disk.fault();
+                (
+                    Fault::Disk {
+                        target: target(t),
+                        disk,
+                    },
+                    lasting,
+                )
+            }
+            Verb::Clock { target: t, clock } => {
+                let (clock, lasting) = clock.fault()?;
+                (
+                    Fault::Clock {
+                        target: target(t),
+                        clock,
+                    },
+                    lasting,
+                )
+            }
+            Verb::Member {
+                change,
+                target: t,
+                lasting,
+            } => {
+                let change = match change {
+                    MemberChange::Add => MembershipChange::Add,
+                    MemberChange::Remove => MembershipChange::Remove,
+                    MemberChange::Transfer => MembershipChange::Transfer,
+                };
+                (
+                    Fault::Membership {
+                        target: target(t),
+                        change,
+                    },
+                    lasting.lasting,
+                )
+            }
+            _ => return Err("no fault".to_owned()),
+        })
+    }
+
+    fn links(&self) -> Result<Fault, String> {
+        let Verb::Links {
+            from,
+            to,
+            delay,
+            jitter,
+            distribution,
+            loss,
+            duplicate,
+            reorder,
+            corrupt,
+            bandwidth,
+            both,
+            ..
+        } = self
+        else {
+            return Err("no fault".to_owned());
+        };
+        let share = |share: &Option<Probability>| share.unwrap_or_default();
+        let link = Link {
+            cut: false,
+            delay: delay.map(|mean| Delay {
+                mean,
+                jitter: jitter.unwrap_or_default(),
+                distribution: *distribution,
+            }),
+            loss: share(loss),
+            duplicate: share(duplicate),
+            reorder: share(reorder),
+            corrupt: share(corrupt),
+            bandwidth: bandwidth.map(|bandwidth| bandwidth.0),
+        };
+        if link.is_good() {
+            return Err("say what befalls the packets: --delay, --loss, --duplicate, --reorder, --corrupt or --bandwidth".to_owned());
+        }
+        Ok(Fault::Links {
+            from: from.clone(),
+            to: to.clone(),
+            link,
+            both: *both,
+        })
+    }
+}
+
+fn shape(spec: &[String]) -> Result<Shape, String> {
+    spec.join(" ")
+        .parse()
+        .map_err(|error: crate::grudge::ShapeError| error.to_string())
+}
+
+impl DiskVerb {
+    fn fault(&self) -> (DiskFault, Option<Span>) {
+        match self {
+            DiskVerb::Full { lasting } => (DiskFault::Full, lasting.lasting),
+            DiskVerb::Error {
+                read,
+                write,
+                fsync,
+                lasting,
+            } => (
+                DiskFault::Errors {
+                    read: *read,
+                    write: *write,
+                    fsync: *fsync,
+                },
+                lasting.lasting,
+            ),
+            DiskVerb::Slow { fsync_time, lasting } => {
+                (DiskFault::Slow { fsync: *fsync_time }, lasting.lasting)
+            }
+            DiskVerb::BitFlip { bits } => (DiskFault::BitFlip { bits: *bits }, None),
+        }
+    }
+}
+
+impl ClockVerb {
+    fn fault(&self) -> Result<(ClockFault, Option<Span>), String> {
+        Ok(match self {
+            ClockVerb::Jump { ms, lasting } => (ClockFault::Jump { offset_ms: *ms }, lasting.lasting),
+            ClockVerb::Rate { rate, lasting } => {
+                if !(0.01..=100.0).contains(rate) {
+                    return Err(format!("rate {rate} is not from 0.01 to 100"));
+                }
+                (ClockFault::Rate { rate: *rate }, lasting.lasting)
+            }
+            ClockVerb::Strobe { ms, period, lasting } => (
+                ClockFault::Strobe {
+                    offset_ms: *ms,
+                    period: *period,
+                },
+                lasting.lasting,
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(line: &str) -> Result<(Fault, Option<Span>), String> {
+        let args = Args::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
+        args.verb.ok_or("no verb")?.fault()
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn verbs_mean_faults() {
+        for (line, expected) in [
+            ("nemesis partition halves", "partition halves"),
+            (
+                "nemesis partition one n2 --one-way",
+                "partition one n2 one-way (out)",
+            ),
+            (
+                "nemesis partition one n2 --one-way=in",
+                "partition one n2 one-way (in)",
+            ),
+            (
+                "nemesis partition n1,n2/n3,n4,n5 --for 10s",
+                "partition n1,n2/n3,n4,n5",
+            ),
+            ("nemesis kill n3 --for 10s", "kill n3"),
+            (
+                "nemesis links all leader --delay 50ms --jitter 20ms",
+                "links all -> leader: delay 50ms +- 20ms",
+            ),
+            ("nemesis clock n1 jump --ms -500", "clock n1: -500 ms"),
+            ("nemesis disk n1 error --fsync 20%", "disk n1: EIO on fsync 20%"),
+            (
+                "nemesis restart all --rolling 2s",
+                "restart all, rolling every 2s",
+            ),
+        ] {
+            assert_eq!(
+                fault(line).map(|(fault, _)| fault.to_string()).as_deref(),
+                Ok(expected),
+                "{line}"
+            );
+        }
+        assert_eq!(
+            fault("nemesis kill n3 --for 10s").map(|(_, lasting)| lasting),
+            Ok(Some(Span::from_secs(10)))
+        );
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            "nemesis partition",
+            "nemesis partition n1,n2/n2",
+            "nemesis kill",
+            "nemesis kill n3 --for 10",
+            "nemesis links all all",
+            "nemesis links all all --loss 120%",
+            "nemesis clock n1 rate 0",
+        ] {
+            assert!(fault(line).is_err(), "{line}");
+        }
+    }
+}

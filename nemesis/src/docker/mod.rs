@@ -1,0 +1,502 @@
+//! A cluster run by Docker Compose.
+//!
+//! Links are cut by iptables inside each container's network namespace, signals
+//! are sent by the engine. It needs to enter those namespaces, so it needs root.
+//! The published ports keep working through every partition: rules name the
+//! addresses of nodes, and clients have others.
+
+mod engine;
+mod prober;
+mod rules;
+mod watchdog;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::time::{Duration, Instant};
+
+use crate::backend::{Backend, BackendError, Unsupported};
+use crate::doctor;
+use crate::fault::Ability;
+use crate::link::LinkMatrix;
+use crate::namespace::{Namespace, probe_socket};
+use crate::node::{EndStatus, NodeId, NodeState};
+use crate::probe::LinkProbe;
+use crate::requests::{Asker, Endpoint, Requests};
+
+use engine::Container;
+
+pub use watchdog::{Watchdog, serve_if_watchdog};
+
+/// How long the engine may take to do as it is told.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Time between two looks for containers that have come back anew.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// Why a compose cluster cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DockerError {
+    /// There is no `docker` command.
+    #[error("there is no docker command: install Docker, or run the cluster in the lab")]
+    Missing,
+    /// The engine does not talk to us.
+    #[error("the Docker engine does not answer: {message} (start it, or: sudo usermod -aG docker $USER)")]
+    Unreachable {
+        /// What it said.
+        message: String,
+    },
+    /// No compose project, or several.
+    #[error("{0}")]
+    Project(String),
+    /// Another nemesis works on the project.
+    #[error("another nemesis works on compose project {0}: end it first, or ask it by `nemesis --cluster`")]
+    Claimed(String),
+    /// A command failed.
+    #[error("{command}: {message}")]
+    Command {
+        /// Which.
+        command: String,
+        /// What it said.
+        message: String,
+    },
+}
+
+/// Faults on a compose cluster.
+#[derive(Debug)]
+pub struct DockerBackend {
+    project: String,
+    nodes: Vec<NodeId>,
+    ids: BTreeMap<NodeId, String>,
+    /// What the engine said of each last.
+    known: BTreeMap<NodeId, Container>,
+    /// Addresses outlive the containers that have them.
+    addresses: BTreeMap<NodeId, Vec<Ipv4Addr>>,
+    /// Nodes whose death was asked for.
+    asked: BTreeSet<NodeId>,
+    /// Process ids when rules were last laid: another one is another namespace.
+    laid_for: BTreeMap<NodeId, Option<i32>>,
+    glanced: Instant,
+    probes: u64,
+    /// Kept bound while we live: no two nemeses may work on one cluster. An
+    /// abstract address leaves no file behind, whatever ends us.
+    _claim: UnixListener,
+}
+
+impl DockerBackend {
+    /// The containers of a compose project; of the only one if none is named.
+    /// Each service is a node of its name.
+    ///
+    /// # Errors
+    /// If there is no engine, no such project, or no telling which is meant.
+    pub fn find(project: Option<&str>) -> Result<DockerBackend, DockerError> {
+        let project = match project {
+            Some(project) => project.to_owned(),
+            None => only_running_project()?,
+        };
+        let containers = engine::containers(&project)?;
+        if containers.is_empty() {
+            let message =
+                format!("compose project {project} has no containers: start it with docker-compose up -d");
+            return Err(DockerError::Project(message));
+        }
+        let claim = SocketAddr::from_abstract_name(format!("ordeal-nemesis-{project}"))
+            .and_then(|address| UnixListener::bind_addr(&address))
+            .map_err(|_| DockerError::Claimed(project.clone()))?;
+        let mut backend = DockerBackend {
+            project,
+            _claim: claim,
+            nodes: Vec::new(),
+            ids: BTreeMap::new(),
+            known: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            laid_for: BTreeMap::new(),
+            glanced: Instant::now(),
+            probes: u64::from(std::process::id()) << 32,
+        };
+        for container in containers {
+            let name = if container.number > 1 {
+                format!("{}-{}", container.service, container.number)
+            } else {
+                container.service.clone()
+            };
+            let node: NodeId = name
+                .parse()
+                .map_err(|error| DockerError::Project(format!("{error}")))?;
+            backend.nodes.push(node.clone());
+            backend.ids.insert(node.clone(), container.id.clone());
+            backend.learn(node, container);
+        }
+        Ok(backend)
+    }
+
+    /// Keeps these nodes only: a project may have services that are none.
+    ///
+    /// # Errors
+    /// If one of them has no container.
+    pub fn keep(&mut self, nodes: &[NodeId]) -> Result<(), DockerError> {
+        if let Some(node) = nodes.iter().find(|node| !self.nodes.contains(node)) {
+            let message = format!("compose project {} has no service {node}", self.project);
+            return Err(DockerError::Project(message));
+        }
+        self.nodes = nodes.to_vec();
+        Ok(())
+    }
+
+    /// The compose project.
+    pub fn project(&self) -> &str {
+        &self.project
+    }
+
+    /// First address of a node on the compose network.
+    pub fn address(&self, node: &NodeId) -> Option<Ipv4Addr> {
+        self.addresses.get(node)?.first().copied()
+    }
+
+    /// Whom to ask what, for a cluster that nobody has described: each node at
+    /// its first published port, in kvnode's words.
+    ///
+    /// # Errors
+    /// If no HTTP client can be made.
+    pub fn asker(&self) -> Result<Asker, reqwest::Error> {
+        let endpoint = |node: &NodeId| {
+            let port = self.known.get(node)?.ports.first()?;
+            let address = self.address(node)?.to_string();
+            Some((
+                node.clone(),
+                Endpoint {
+                    url: format!("http://{address}:{port}"),
+                    address,
+                },
+            ))
+        };
+        let endpoints = self.nodes.iter().filter_map(endpoint).collect();
+        Asker::new(Requests::of_kvnode(), endpoints)
+    }
+
+    fn learn(&mut self, node: NodeId, container: Container) {
+        if !container.addresses.is_empty() {
+            self.addresses.insert(node.clone(), container.addresses.clone());
+        }
+        self.known.insert(node, container);
+    }
+
+    /// Asks the engine about all nodes.
+    fn refresh(&mut self) -> Result<(), BackendError> {
+        let asked: Vec<NodeId> = self.nodes.clone();
+        let ids: Vec<&str> = asked.iter().map(|node| self.ids[node].as_str()).collect();
+        let containers = engine::inspect(&ids).map_err(refused("asking the engine"))?;
+        for (node, container) in asked.into_iter().zip(containers) {
+            self.learn(node, container);
+        }
+        self.glanced = Instant::now();
+        Ok(())
+    }
+
+    fn refresh_one(&mut self, node: &NodeId) -> Result<(), BackendError> {
+        let id = self
+            .ids
+            .get(node)
+            .ok_or_else(|| BackendError::UnknownNode(node.clone()))?;
+        let containers = engine::inspect(&[id]).map_err(refused("asking the engine"))?;
+        containers
+            .into_iter()
+            .for_each(|container| self.learn(node.clone(), container));
+        Ok(())
+    }
+
+    fn pid(&self, node: &NodeId) -> Option<i32> {
+        self.known.get(node).and_then(|container| container.pid)
+    }
+
+    /// Tells the engine to send a signal, and waits for what must come of it.
+    fn signal(
+        &mut self,
+        node: &NodeId,
+        signal: &str,
+        done: impl Fn(NodeState) -> bool,
+    ) -> Result<(), BackendError> {
+        let id = self
+            .ids
+            .get(node)
+            .ok_or_else(|| BackendError::UnknownNode(node.clone()))?
+            .clone();
+        let what = format!("SIG{signal} to node {node}");
+        engine::docker(&["kill", "--signal", signal, &id]).map_err(refused(&what))?;
+        self.until(node, &what, done)
+    }
+
+    fn until(
+        &mut self,
+        node: &NodeId,
+        what: &str,
+        done: impl Fn(NodeState) -> bool,
+    ) -> Result<(), BackendError> {
+        let deadline = Instant::now() + PATIENCE;
+        while !done(self.state(node)?) {
+            if Instant::now() > deadline {
+                return Err(BackendError::Late {
+                    what: what.to_owned(),
+                    waited: PATIENCE,
+                });
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Whom `node` must not hear under these rules.
+    fn dropped(&self, links: &LinkMatrix, node: &NodeId) -> Vec<Ipv4Addr> {
+        let senders = links.worsened().filter(|(_, to, link)| *to == node && link.cut);
+        senders
+            .flat_map(|(from, _, _)| self.addresses.get(from).cloned().unwrap_or_default())
+            .collect()
+    }
+}
+
+/// The compose project that has containers here, if there is just one.
+///
+/// # Errors
+/// If there is no engine, none, or several.
+pub fn only_running_project() -> Result<String, DockerError> {
+    only_project(engine::projects()?)
+}
+
+fn only_project(projects: Vec<String>) -> Result<String, DockerError> {
+    match <[String; 1]>::try_from(projects) {
+        Ok([project]) => Ok(project),
+        Err(none) if none.is_empty() => Err(DockerError::Project(
+            "no running cluster: no compose project has containers; start one with docker-compose up -d"
+                .to_owned(),
+        )),
+        Err(several) => Err(DockerError::Project(format!(
+            "several compose projects have containers ({}): name one with --project",
+            several.join(", ")
+        ))),
+    }
+}
+
+fn refused(what: &str) -> impl FnOnce(DockerError) -> BackendError {
+    let what = what.to_owned();
+    move |error| BackendError::Refused {
+        what,
+        message: error.to_string(),
+    }
+}
+
+/// What the host sees a process doing; none if it has ended.
+fn seen_by_host(pid: i32) -> Option<NodeState> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name, which is in brackets and may hold anything.
+    match stat.rsplit_once(')')?.1.trim_start().chars().next()? {
+        'T' | 't' => Some(NodeState::Paused),
+        'Z' | 'X' => None,
+        _ => Some(NodeState::Running),
+    }
+}
+
+impl Backend for DockerBackend {
+    fn name(&self) -> &'static str {
+        "docker"
+    }
+
+    fn nodes(&self) -> &[NodeId] {
+        &self.nodes
+    }
+
+    fn can(&self, ability: Ability) -> Result<(), Unsupported> {
+        match ability {
+            Ability::Kill | Ability::Pause => Ok(()),
+            Ability::Partition => doctor::can_cut_containers(),
+            Ability::Links => Err(Unsupported::new(
+                "the docker backend cuts links but does not delay or lose packets",
+                "run the cluster in the lab",
+            )),
+            Ability::PowerFailure | Ability::Disk | Ability::Clock => Err(Unsupported::new(
+                format!("the docker backend has no {ability} faults"),
+                "run the cluster in the lab",
+            )),
+            Ability::Membership => Ok(()),
+        }
+    }
+
+    fn set_links(&mut self, links: &LinkMatrix) -> Result<(), BackendError> {
+        self.refresh()?;
+        let lay = |node: &NodeId| {
+            // A dead container has no namespace; when it comes back it is new.
+            let Some(pid) = self.pid(node) else { return Ok(()) };
+            let namespace = Namespace::of_process(pid)?;
+            rules::lay(&namespace, &self.dropped(links, node))
+        };
+        let lay = &lay;
+        std::thread::scope(|scope| {
+            let all: Vec<_> = self
+                .nodes
+                .iter()
+                .map(|node| (node, scope.spawn(move || lay(node))))
+                .collect();
+            for (node, thread) in all {
+                let laid = thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                laid.map_err(BackendError::system(format!("iptables rules for node {node}")))?;
+            }
+            Ok::<(), BackendError>(())
+        })?;
+        self.laid_for = self
+            .nodes
+            .iter()
+            .map(|node| (node.clone(), self.pid(node)))
+            .collect();
+        Ok(())
+    }
+
+    fn probe_links(
+        &mut self,
+        wanted: &LinkMatrix,
+        links: &[(NodeId, NodeId)],
+    ) -> Result<Vec<LinkProbe>, BackendError> {
+        self.refresh()?;
+        let mut sockets = Vec::new();
+        let mut places: BTreeMap<&NodeId, usize> = BTreeMap::new();
+        let mut namespaces = BTreeMap::new();
+        for node in links.iter().flat_map(|(from, to)| [from, to]) {
+            let (Some(pid), Some(address)) = (self.pid(node), self.address(node)) else {
+                continue;
+            };
+            if !places.contains_key(node) {
+                let socket = Namespace::of_process(pid)
+                    .and_then(|namespace| {
+                        let socket = namespace.inside(|| probe_socket(address))?;
+                        namespaces.insert(node, namespace);
+                        Ok(socket)
+                    })
+                    .map_err(BackendError::system(format!("a probe socket in node {node}")))?;
+                places.insert(node, sockets.len());
+                sockets.push((socket, address));
+            }
+        }
+        let mut ends = Vec::new();
+        let mut trials = Vec::new();
+        for (from, to) in links {
+            // Between dead machines there is nothing to see.
+            if let (Some(a), Some(b), Some(link)) = (places.get(from), places.get(to), wanted.get(from, to)) {
+                ends.push((from, to, *link));
+                trials.push(prober::Trial::new(*a, *b, !link.cut));
+            }
+        }
+        self.probes += 1;
+        prober::probe(&sockets, self.probes, &mut trials)
+            .map_err(BackendError::system("probing links between containers"))?;
+        let mut counts = BTreeMap::new();
+        for (_, to, link) in &ends {
+            if link.cut && !counts.contains_key(to) {
+                let counted = rules::counts(&namespaces[to])
+                    .map_err(BackendError::system(format!("iptables counters of node {to}")))?;
+                counts.insert(*to, counted);
+            }
+        }
+        let report = |((from, to, link), trial): ((&NodeId, &NodeId, _), prober::Trial)| {
+            let arrived = trial.arrived.len() as u32;
+            let mean = trial.arrived.values().sum::<Duration>().checked_div(arrived);
+            let link: crate::link::Link = link;
+            let stopped = counts.get(to).map(|counts: &BTreeMap<Ipv4Addr, u64>| {
+                let of = |address: &Ipv4Addr| counts.get(address).copied().unwrap_or(0);
+                self.addresses
+                    .get(from)
+                    .map_or(0, |addresses| addresses.iter().map(of).sum())
+            });
+            let as_wanted = if link.cut {
+                arrived == 0 && stopped.is_some_and(|n: u64| n > 0)
+            } else {
+                arrived > 0
+            };
+            LinkProbe {
+                from: from.clone(),
+                to: to.clone(),
+                wanted: link,
+                sent: trial.sent,
+                arrived,
+                mean_us: mean.map(|mean| u64::try_from(mean.as_micros()).unwrap_or(u64::MAX)),
+                stopped,
+                as_wanted,
+            }
+        };
+        Ok(ends.into_iter().zip(trials).map(report).collect())
+    }
+
+    fn state(&mut self, node: &NodeId) -> Result<NodeState, BackendError> {
+        // The host tells what the process that we know is doing, without asking
+        // the engine; only its end the engine must know of, or it would not
+        // start it again.
+        if let Some(seen) = self.pid(node).and_then(seen_by_host) {
+            return Ok(seen);
+        }
+        self.refresh_one(node)?;
+        let container = &self.known[node];
+        if let Some(pid) = container.pid {
+            return Ok(seen_by_host(pid).unwrap_or(NodeState::Running));
+        }
+        // The engine has seen its end: 128 and a signal, or its exit code.
+        let status = match container.exit_code {
+            code if code > 128 => EndStatus::Signaled(code - 128),
+            code => EndStatus::Exited(code),
+        };
+        let never = container.status == "created";
+        let asked = never || self.asked.contains(node);
+        Ok(NodeState::Dead {
+            asked,
+            status: (!never).then_some(status),
+        })
+    }
+
+    fn kill(&mut self, node: &NodeId) -> Result<(), BackendError> {
+        if !self.state(node)?.is_alive() {
+            return Ok(());
+        }
+        self.asked.insert(node.clone());
+        self.signal(node, "KILL", |state| !state.is_alive())
+    }
+
+    fn start(&mut self, node: &NodeId) -> Result<(), BackendError> {
+        if self.state(node)?.is_alive() {
+            return Ok(());
+        }
+        let id = self.ids[node].clone();
+        engine::docker(&["start", &id]).map_err(|error| {
+            let tail = engine::docker(&["logs", "--tail", "20", &id]).unwrap_or_default();
+            let log = tail.lines().map(|line| format!("\n  {node} | {line}")).collect();
+            BackendError::Start {
+                node: node.clone(),
+                why: error.to_string(),
+                log,
+            }
+        })?;
+        self.asked.remove(node);
+        self.refresh_one(node)
+    }
+
+    fn pause(&mut self, node: &NodeId) -> Result<(), BackendError> {
+        self.signal(node, "STOP", |state| state == NodeState::Paused)
+    }
+
+    fn resume(&mut self, node: &NodeId) -> Result<(), BackendError> {
+        self.signal(node, "CONT", |state| state != NodeState::Paused)
+    }
+
+    fn forgot_links(&mut self) -> bool {
+        if self.glanced.elapsed() < GLANCE && !self.laid_for.iter().any(|(node, pid)| self.pid(node) != *pid)
+        {
+            return false;
+        }
+        if let Err(error) = self.refresh() {
+            tracing::warn!(%error, "looking for containers that came back");
+            return false;
+        }
+        // Only a container that lives can have lost rules.
+        self.laid_for
+            .iter()
+            .any(|(node, pid)| self.pid(node).is_some() && self.pid(node) != *pid)
+    }
+}
