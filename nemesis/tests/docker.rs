@@ -1,0 +1,282 @@
+//! Five real containers, cut by iptables and killed by the engine. Skipped, and
+//! said so, where there is no Docker engine or no right to enter containers.
+
+#[path = "lab/node.rs"]
+#[allow(
+    dead_code,
+    reason = "its server runs in the containers, built there from the same file"
+)]
+mod node;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use nemesis::docker::{DockerBackend, DockerError};
+use nemesis::fault::{Ability, Fault};
+use nemesis::node::EndStatus;
+use nemesis::{Backend, Direction, Nemesis, NodeId, NodeState};
+
+use node::ask;
+
+const PORT: u16 = 7000;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Everything that the test makes in the engine, named after this process.
+struct Cluster {
+    project: String,
+    subnet: u32,
+}
+
+impl Cluster {
+    fn up(folder: &Path) -> Cluster {
+        let cluster = Cluster {
+            project: format!("nemesistest{}", std::process::id()),
+            subnet: std::process::id() % 250,
+        };
+        let program = concat!(
+            include_str!("lab/node.rs"),
+            "\nfn main() -> ExitCode {\n",
+            "    let id = std::env::args().nth(1).expect(\"a name\");\n    serve(&id, 7000)\n}\n"
+        );
+        std::fs::write(folder.join("node.rs"), program).expect("writable");
+        std::fs::write(
+            folder.join("Dockerfile"),
+            "FROM scratch\nCOPY node /node\nENTRYPOINT [\"/node\"]\n",
+        )
+        .expect("writable");
+        let built = Command::new("rustc")
+            .args([
+                "--edition",
+                "2024",
+                "-O",
+                "-C",
+                "target-feature=+crt-static",
+                "-A",
+                "dead_code",
+                "-o",
+            ])
+            .args([folder.join("node"), folder.join("node.rs")])
+            .output()
+            .expect("rustc runs");
+        assert!(
+            built.status.success(),
+            "{}",
+            String::from_utf8_lossy(&built.stderr)
+        );
+        let name = &cluster.project;
+        cluster.docker(&["build", "-q", "-t", name, &folder.display().to_string()]);
+        let subnet = format!("172.30.{}.0/24", cluster.subnet);
+        cluster.docker(&["network", "create", "--subnet", &subnet, name]);
+        for n in 1..=5 {
+            let (container, service) = (format!("{name}-n{n}"), format!("com.docker.compose.service=n{n}"));
+            let project = format!("com.docker.compose.project={name}");
+            let (address, port) = (cluster.address(n), format!("127.0.0.1::{PORT}"));
+            cluster.docker(&[
+                "run",
+                "-d",
+                "--name",
+                &container,
+                "--label",
+                &project,
+                "--label",
+                &service,
+                "--network",
+                name,
+                "--ip",
+                &address,
+                "-p",
+                &port,
+                name,
+                &format!("n{n}"),
+            ]);
+        }
+        cluster
+    }
+
+    fn docker(&self, args: &[&str]) -> String {
+        let output = docker(args);
+        assert!(
+            output.status.success(),
+            "docker {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn address(&self, n: usize) -> String {
+        format!("172.30.{}.{}", self.subnet, 10 + n)
+    }
+
+    /// Asks a node as a client does: at its published port.
+    fn ask(&self, n: usize, what: &str) -> std::io::Result<String> {
+        let port = self.docker(&["port", &format!("{}-n{n}", self.project), &PORT.to_string()]);
+        let address: SocketAddr = port.lines().next().expect("a port").parse().expect("an address");
+        ask(address, what, Duration::from_secs(2))
+    }
+
+    fn reach(&self, from: usize, to: usize) -> String {
+        self.ask(from, &format!("reach {}:{PORT}", self.address(to)))
+            .expect("clients reach every node")
+    }
+
+    fn wait_until_ready(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        for n in 1..=5 {
+            while self.ask(n, "id").ok() != Some(format!("n{n}")) {
+                assert!(Instant::now() < deadline, "n{n} does not answer");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    /// The filter table of a container, as iptables saves it.
+    fn table(&self, n: usize) -> String {
+        let container = format!("{}-n{n}", self.project);
+        let pid = self.docker(&["inspect", "--format", "{{.State.Pid}}", &container]);
+        let output = Command::new("nsenter")
+            .args(["-t", &pid, "-n", "iptables-save", "-t", "filter"])
+            .output();
+        String::from_utf8_lossy(&output.expect("nsenter runs").stdout).into_owned()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for n in 1..=5 {
+            docker(&["rm", "-f", "-v", &format!("{}-n{n}", self.project)]);
+        }
+        docker(&["network", "rm", &self.project]);
+        docker(&["rmi", "-f", &self.project]);
+    }
+}
+
+fn docker(args: &[&str]) -> Output {
+    Command::new("docker").args(args).output().expect("docker runs")
+}
+
+fn fault(json: &str) -> Fault {
+    serde_json::from_str(json).expect("a fault")
+}
+
+#[test]
+fn containers_are_cut_killed_paused_and_healed() {
+    if !Command::new("docker")
+        .arg("version")
+        .output()
+        .is_ok_and(|output| output.status.success())
+    {
+        println!("SKIPPED: no Docker engine here");
+        return;
+    }
+    if let Err(why) = nemesis::doctor::can_cut_containers() {
+        println!("SKIPPED: {why}");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let cluster = Cluster::up(folder.path());
+    cluster.wait_until_ready();
+    let journal = folder.path().join("journal");
+
+    let backend = DockerBackend::find(Some(&cluster.project)).expect("it is there");
+    let n: Vec<NodeId> = (1..=5).map(NodeId::numbered).collect();
+    assert_eq!(backend.nodes(), n);
+    assert!(
+        matches!(
+            DockerBackend::find(Some(&cluster.project)),
+            Err(DockerError::Claimed(_))
+        ),
+        "one at a time"
+    );
+    assert!(backend.can(Ability::Disk).is_err());
+    let mut nemesis = Nemesis::new(Box::new(backend), &journal, 1).expect("a nemesis");
+
+    // A partition: seen by probes, by the nodes, and in the tables; clients pass.
+    let cut = Fault::Partition {
+        shape: "n1,n2/n3,n4,n5".parse().expect("a shape"),
+        direction: Direction::Both,
+    };
+    let started = Instant::now();
+    let applied = nemesis.apply(&cut).expect("applies");
+    println!("partition applied and probed in {:?}", started.elapsed());
+    assert!(applied.bit && applied.seen.len() == 12, "{applied:?}");
+    assert_eq!(cluster.reach(1, 2), "n2");
+    assert!(cluster.reach(1, 3).starts_with("error"));
+    assert!(cluster.reach(4, 2).starts_with("error"));
+    assert_eq!(cluster.table(1).matches("-A ORDEAL -s").count(), 3);
+
+    // Applied again to a container that comes back with a new namespace.
+    let killed = nemesis
+        .apply(&fault(r#"{"fault":"kill","target":"n1"}"#))
+        .expect("kills");
+    assert!(killed.bit, "{killed:?}");
+    let undone = nemesis.undo(killed.id).expect("starts it");
+    assert!(undone.healed, "{undone:?}");
+    cluster.wait_until_ready();
+    let deadline = Instant::now() + PATIENCE;
+    while cluster.table(1).matches("-A ORDEAL -s").count() != 3 {
+        nemesis.tick();
+        assert!(Instant::now() < deadline, "{}", cluster.table(1));
+    }
+    assert!(cluster.reach(1, 3).starts_with("error"));
+    let healed = nemesis.heal().expect("heals");
+    assert!(healed.healed, "{healed:?}");
+    assert_eq!(cluster.reach(1, 3), "n3");
+    assert!(
+        (1..=5).all(|n| !cluster.table(n).contains("ORDEAL")),
+        "no rule is left"
+    );
+
+    // One way.
+    let out = Fault::Partition {
+        shape: "one n5".parse().expect("a shape"),
+        direction: Direction::Out,
+    };
+    let applied = nemesis.apply(&out).expect("applies");
+    assert!(applied.bit && applied.seen.len() == 4, "{applied:?}");
+    assert_eq!(
+        cluster.table(5).matches("-A ORDEAL -s").count(),
+        0,
+        "n5 still hears"
+    );
+    nemesis.undo(applied.id).expect("undoes");
+
+    let paused = nemesis
+        .apply(&fault(r#"{"fault":"pause","target":"n2"}"#))
+        .expect("pauses");
+    assert!(paused.bit, "{paused:?}");
+    assert!(cluster.ask(2, "id").is_err(), "a paused node answers nobody");
+    assert!(nemesis.undo(paused.id).expect("resumes").healed);
+    assert_eq!(cluster.ask(2, "id").expect("answers"), "n2");
+
+    // A tool that crashed: the next one finds the journal and heals.
+    nemesis.apply(&cut).expect("applies");
+    nemesis
+        .apply(&fault(r#"{"fault":"kill","target":"n4"}"#))
+        .expect("kills");
+    drop(nemesis);
+    let backend = DockerBackend::find(Some(&cluster.project)).expect("the claim is free again");
+    let mut nemesis = Nemesis::new(Box::new(backend), &journal, 1).expect("a nemesis");
+    assert_eq!(nemesis.in_force().len(), 2);
+    let healed = nemesis.heal().expect("heals");
+    assert!(healed.healed && healed.undone.len() == 2, "{healed:?}");
+    cluster.wait_until_ready();
+    assert!(
+        (1..=5).all(|n| !cluster.table(n).contains("ORDEAL")),
+        "no rule is left"
+    );
+    drop(nemesis);
+
+    // A node that dies by itself is no doing of ours.
+    let _ = cluster.ask(3, "exit 3");
+    let mut backend = DockerBackend::find(Some(&cluster.project)).expect("it is there");
+    let crashed = NodeState::Dead {
+        asked: false,
+        status: Some(EndStatus::Exited(3)),
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while backend.state(&n[2]).expect("a node") != crashed {
+        assert!(Instant::now() < deadline, "{:?}", backend.state(&n[2]));
+    }
+}
