@@ -32,13 +32,16 @@
 //! is the only door to the outside world.
 
 pub mod command;
+pub mod feed;
 pub mod state;
 
 pub mod raft;
 
 pub mod peer;
 
+pub mod membership;
 pub mod node;
+pub mod read_gate;
 pub mod service;
 
 pub mod health;

@@ -3,30 +3,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver;
+use openraft::async_runtime::{Instant as _, WatchReceiver};
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::linearizable_read::LinearizerOption;
 use openraft::{RaftMetrics, ServerState};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
 use crate::cluster::{NodeId, Peer};
-use crate::command::{Applied, Command};
+use crate::command::{Applied, Command, Operation, Outcome};
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::env::clock::{self, Instant};
 use crate::peer::link::{LinkError, Links};
-use crate::peer::message::{Refusal, Reply, Request};
+use crate::peer::message::{Proof, Refusal, Reply, Request};
 use crate::peer::network::{Caller, Network};
 use crate::raft::log::LogStore;
 use crate::raft::machine::Machine;
 use crate::raft::{self, Raft, TypeConfig};
-use crate::service::{Forward, ReadError, Service};
+use crate::read_gate::{CONFIRM, ReadGate};
+use crate::service::{Forward, Service};
+use crate::state::State;
 
-/// How long one confirmation of leadership may take before it is tried again.
-const CONFIRM: Duration = Duration::from_millis(500);
-/// Pause before asking again when no leader is known or it did not answer.
-const RETRY: Duration = Duration::from_millis(10);
+/// How often keys that are due to end are looked for.
+const TICK: Duration = Duration::from_millis(50);
 
 /// A running node.
 pub struct Node {
@@ -37,15 +36,8 @@ pub struct Node {
     machine: Machine,
     log: LogStore,
     links: Links,
-    gate: Mutex<Gate>,
-}
-
-/// Reads that wait for the next confirmation. A confirmation serves every read that
-/// began before it did; one that begins while it runs waits for the next.
-#[derive(Default)]
-struct Gate {
-    running: bool,
-    waiting: Vec<oneshot::Sender<Result<u64, ReadError>>>,
+    gate: ReadGate,
+    heard: Mutex<Option<Instant>>,
 }
 
 impl Node {
@@ -73,7 +65,8 @@ impl Node {
             machine,
             log: data.log,
             links: Links::new(caller),
-            gate: Mutex::default(),
+            gate: ReadGate::default(),
+            heard: Mutex::default(),
             config,
         }))
     }
@@ -118,6 +111,11 @@ impl Node {
         self.raft.server_metrics().borrow_watched().current_leader.clone()
     }
 
+    /// The current term.
+    pub fn term(&self) -> u64 {
+        self.raft.server_metrics().borrow_watched().vote.leader_id.term
+    }
+
     /// Whether this node leads, as far as it knows.
     pub fn is_leader(&self) -> bool {
         self.raft.server_metrics().borrow_watched().state == ServerState::Leader
@@ -157,7 +155,16 @@ impl Node {
         }
     }
 
-    async fn ask(&self, to: &NodeId, request: Request) -> Result<Reply, LinkError> {
+    /// The reads that wait for a confirmation.
+    pub fn gate(&self) -> &ReadGate {
+        &self.gate
+    }
+
+    /// Asks another member.
+    ///
+    /// # Errors
+    /// Whether the request may have been carried out.
+    pub async fn ask(&self, to: &NodeId, request: Request) -> Result<Reply, LinkError> {
         let peer = self.peer(to).ok_or_else(|| LinkError::NotSent {
             to: to.clone(),
             why: "it is no member".to_owned(),
@@ -165,66 +172,41 @@ impl Node {
         self.links.call(to, &peer, request).await
     }
 
-    /// Waits for a read index confirmed after this call, sharing the confirmation with
-    /// whoever else waits.
-    ///
-    /// # Errors
-    /// When none is had by the deadline.
-    pub async fn read_index<S: Service>(service: &Arc<S>, deadline: Instant) -> Result<u64, ReadError> {
-        loop {
-            let (sender, index) = oneshot::channel();
-            let start = {
-                let mut gate = service.node().gate.lock();
-                gate.waiting.push(sender);
-                !std::mem::replace(&mut gate.running, true)
-            };
-            if start {
-                tokio::spawn(Node::confirm_rounds(service.clone()));
-            }
-            match clock::until(deadline, index).await {
-                Ok(Ok(Ok(index))) => return Ok(index),
-                Ok(Ok(Err(error))) if clock::now() + RETRY >= deadline => return Err(error),
-                Ok(_) => clock::sleep(RETRY).await,
-                Err(_) => return Err(ReadError::Timeout),
-            }
-        }
-    }
-
-    async fn confirm_rounds<S: Service>(service: Arc<S>) {
+    /// Proposes ticks while this node leads and keys are due to end, so that they end
+    /// although nobody writes.
+    pub async fn let_keys_end<S: Service>(service: Arc<S>) {
         let node = service.node();
         loop {
-            let waiting = {
-                let mut gate = node.gate.lock();
-                if gate.waiting.is_empty() {
-                    gate.running = false;
-                    return;
-                }
-                std::mem::take(&mut gate.waiting)
-            };
-            let round = clock::timeout(CONFIRM, confirm_anywhere(&service)).await;
-            let result = round.unwrap_or(Err(ReadError::Timeout));
-            for waiter in waiting {
-                let _ = waiter.send(result.clone());
+            clock::sleep(TICK).await;
+            let due = node
+                .machine
+                .look(State::next_end_ms)
+                .is_some_and(|end| end <= clock::wall_ms());
+            if due && node.is_leader() {
+                let _ = service.propose(Command::new(Operation::Tick)).await;
             }
         }
     }
-}
 
-async fn confirm_anywhere<S: Service>(service: &Arc<S>) -> Result<u64, ReadError> {
-    let node = service.node();
-    let leader = node.leader().ok_or(ReadError::NoLeader)?;
-    let answer = if leader == node.id {
-        service.confirm().await
-    } else {
-        match node.ask(&leader, Request::ReadIndex).await {
-            Ok(Reply::ReadIndex(answer)) => answer,
-            Ok(_) | Err(_) => return Err(ReadError::Timeout),
+    /// Notes that a leader was heard.
+    pub fn note_heard(&self) {
+        *self.heard.lock() = Some(clock::now());
+    }
+
+    /// How old this node's knowledge of the log may be: the time since it last heard
+    /// from a leader, or, if it leads, since a quorum last answered it. None if it
+    /// never did.
+    pub fn lag(&self) -> Option<Duration> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        if metrics.state == ServerState::Leader {
+            return match metrics.last_quorum_acked {
+                Some(at) => Some(at.elapsed()),
+                None => Some(Duration::ZERO),
+            };
         }
-    };
-    answer.map_err(|refusal| match refusal {
-        Refusal::NotLeader(_) => ReadError::NoLeader,
-        Refusal::NoQuorum | Refusal::Unknown(_) => ReadError::Timeout,
-    })
+        self.heard.lock().map(|heard| heard.elapsed())
+    }
 }
 
 impl Service for Node {
@@ -233,11 +215,25 @@ impl Service for Node {
     }
 
     async fn propose(&self, command: Command) -> Result<Applied, Refusal> {
+        // One clock for all: the leader's, whoever took the request.
+        let command = Command {
+            stamp_ms: clock::wall_ms(),
+            ..command
+        };
         match self.raft.client_write(command).await {
-            Ok(response) => Ok(Applied {
-                term: response.log_id.leader_id.term,
-                index: response.log_id.index,
-                outcome: response.data,
+            Ok(response) => Ok(match response.data {
+                Outcome::Repeated { term, index, outcome } => Applied {
+                    term,
+                    index,
+                    outcome: *outcome,
+                    repeated: true,
+                },
+                outcome => Applied {
+                    term: response.log_id.leader_id.term,
+                    index: response.log_id.index,
+                    outcome,
+                    repeated: false,
+                },
             }),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
                 Err(Refusal::NotLeader(forward.leader_id))
@@ -246,9 +242,16 @@ impl Service for Node {
         }
     }
 
-    async fn confirm(&self) -> Result<u64, Refusal> {
-        let fresh = LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(CONFIRM);
-        match self.raft.get_read_linearizer(fresh).await {
+    async fn confirm(&self, proof: Proof) -> Result<u64, Refusal> {
+        let wanted = match proof {
+            Proof::Quorum => LinearizerOption::new(Some(Duration::ZERO), true),
+            Proof::Lease => LinearizerOption::new(None, true),
+        };
+        match self
+            .raft
+            .get_read_linearizer(wanted.with_wait_timeout(CONFIRM))
+            .await
+        {
             Ok(linearizer) => Ok(linearizer.read_log_id().index()),
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
                 Err(Refusal::NotLeader(forward.leader_id))

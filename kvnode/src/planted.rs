@@ -10,7 +10,7 @@ use anyhow::bail;
 use crate::command::{Applied, Command, Expected, Operation, Outcome};
 use crate::env::clock::Instant;
 use crate::node::Node;
-use crate::peer::message::Refusal;
+use crate::peer::message::{Proof, Refusal};
 use crate::service::{ReadError, Service};
 
 /// A way to misbehave.
@@ -73,7 +73,7 @@ impl Planted {
         expected: &Expected,
         value: &Arc<str>,
     ) -> Result<Applied, Refusal> {
-        let index = self.node.confirm().await?;
+        let index = self.node.confirm(Proof::Quorum).await?;
         self.node.machine().wait_applied(index).await;
         let current = self.node.machine().look(|state| state.get(key).cloned());
         if !expected.holds(current.as_ref()) {
@@ -82,13 +82,15 @@ impl Planted {
                 term,
                 index,
                 outcome: Outcome::Mismatch { current },
+                repeated: false,
             });
         }
-        let operation = Operation::Set {
+        let set = Operation::Set {
             key: key.clone(),
             value: value.clone(),
+            ttl_ms: None,
         };
-        self.node.propose(Command { operation }).await
+        self.node.propose(Command::new(set)).await
     }
 }
 
@@ -111,14 +113,15 @@ impl Service for Planted {
                     term,
                     index,
                     outcome: Outcome::Written,
+                    repeated: false,
                 })
             }
             _ => self.node.propose(command).await,
         }
     }
 
-    async fn confirm(&self) -> Result<u64, Refusal> {
-        self.node.confirm().await
+    async fn confirm(&self, proof: Proof) -> Result<u64, Refusal> {
+        self.node.confirm(proof).await
     }
 
     async fn barrier(self: &Arc<Self>, deadline: Instant) -> Result<(), ReadError> {

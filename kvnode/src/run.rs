@@ -53,7 +53,8 @@ pub async fn run<S: Service>(
 
     let service = wrap(node.clone());
     tokio::spawn(peer::server::serve(service.clone(), raft_listener));
-    tokio::spawn(http::server::serve(service, http_listener));
+    tokio::spawn(http::server::serve(service.clone(), http_listener));
+    tokio::spawn(Node::let_keys_end(service));
     tokio::spawn(take_snapshots(node.clone()));
     let bootstrapping = tokio::spawn(bootstrap(node.clone()));
 

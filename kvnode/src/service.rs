@@ -9,10 +9,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::{Applied, Command, Versioned};
+use crate::command::{Applied, Command};
 use crate::env::clock::{self, Instant};
 use crate::node::Node;
-use crate::peer::message::Refusal;
+use crate::peer::message::{Proof, Refusal};
+use crate::read_gate::{self, ReadGate};
 
 /// Pause before asking again when no leader is known or it did not answer.
 const RETRY: Duration = Duration::from_millis(10);
@@ -33,7 +34,7 @@ pub trait Service: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// When it does not lead, or no quorum confirms it.
-    fn confirm(&self) -> impl Future<Output = Result<u64, Refusal>> + Send;
+    fn confirm(&self, proof: Proof) -> impl Future<Output = Result<u64, Refusal>> + Send;
 
     /// Waits until the local state reflects every write acknowledged before the call,
     /// whichever node leads.
@@ -42,7 +43,7 @@ pub trait Service: Sized + Send + Sync + 'static {
     /// When that cannot be had by the deadline.
     fn barrier(self: &Arc<Self>, deadline: Instant) -> impl Future<Output = Result<(), ReadError>> + Send {
         async move {
-            let index = Node::read_index(self, deadline).await?;
+            let index = ReadGate::index(self, deadline).await?;
             let applied = self.node().machine().wait_applied(index);
             clock::until(deadline, applied)
                 .await
@@ -98,32 +99,48 @@ pub trait Service: Sized + Send + Sync + 'static {
         }
     }
 
-    /// A key as every write acknowledged before the call left it.
+    /// Waits until the local state is as fresh as the level promises.
     ///
     /// # Errors
-    /// When that cannot be known by the deadline.
-    fn read(
+    /// When that cannot be had by the deadline.
+    fn freshen(
         self: &Arc<Self>,
-        key: &str,
+        level: Level,
         deadline: Instant,
-    ) -> impl Future<Output = Result<Read, ReadError>> + Send {
+    ) -> impl Future<Output = Result<(), ReadError>> + Send {
         async move {
-            self.barrier(deadline).await?;
-            Ok(self.node().machine().look(|state| Read {
-                index: state.applied(),
-                entry: state.get(key).cloned(),
-            }))
+            match level {
+                Level::Linearizable => self.barrier(deadline).await,
+                Level::Stale => Ok(()),
+                Level::Lease => loop {
+                    let asked = clock::until(deadline, read_gate::confirm(self, Proof::Lease)).await;
+                    match asked.map_err(|_| ReadError::Timeout)? {
+                        Ok(index) => {
+                            let applied = self.node().machine().wait_applied(index);
+                            return clock::until(deadline, applied)
+                                .await
+                                .map_err(|_| ReadError::Timeout);
+                        }
+                        Err(error) if clock::now() + RETRY >= deadline => return Err(error),
+                        Err(_) => clock::sleep(RETRY).await,
+                    }
+                },
+            }
         }
     }
 }
 
-/// A key as it was at a log index.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Read {
-    /// The index.
-    pub index: u64,
-    /// The key's value and version, if it existed.
-    pub entry: Option<Versioned>,
+/// How fresh a read must be. (Reading through the log is a write of nothing: an
+/// `Operation::Get`.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Every write acknowledged before the read began, proved by a quorum.
+    Linearizable,
+    /// The same, proved by the leader's lease: sound only while clocks run alike.
+    /// openraft's was seen to return stale values after a voter's restart.
+    Lease,
+    /// Whatever this node has.
+    Stale,
 }
 
 /// Why a forwarded command has no answer.

@@ -1,11 +1,16 @@
 //! The HTTP side: what clients see.
 //!
 //! - [`request`] turns a query string or a JSON body into checked fields;
-//! - [`routes`] says what each path does;
+//! - [`routes`] says what is at each path: [`kv`] the keys, [`watch`] their changes,
+//!   [`cluster`] the nodes;
 //! - [`reply`] says it back, errors with their code and outcome;
 //! - [`server`] carries it over connections.
 
+pub mod body;
+pub mod cluster;
+pub mod kv;
 pub mod reply;
 pub mod request;
 pub mod routes;
 pub mod server;
+pub mod watch;

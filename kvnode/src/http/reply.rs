@@ -3,16 +3,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::body::Body;
 use crate::service::{ReadError, WriteError};
 
 /// An answer ready to be sent.
-pub type Reply = Response<Full<Bytes>>;
+pub type Reply = Response<Body>;
 
 /// What became of a request that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -151,6 +151,13 @@ impl From<Failure> for Reply {
     }
 }
 
+/// Adds where in the log an answer comes from.
+pub fn at(mut reply: Reply, term: u64, index: u64) -> Reply {
+    reply.headers_mut().insert("x-ordeal-term", term.into());
+    reply.headers_mut().insert("x-ordeal-index", index.into());
+    reply
+}
+
 /// A JSON answer.
 pub fn json_reply(status: StatusCode, body: &impl Serialize) -> Reply {
     let bytes = serde_json::to_vec(body).expect("answers encode");
@@ -159,7 +166,7 @@ pub fn json_reply(status: StatusCode, body: &impl Serialize) -> Reply {
 
 /// An answer of this type.
 pub fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(body.into()));
+    let mut reply = Response::new(Body::Whole(Some(body.into())));
     *reply.status_mut() = status;
     reply
         .headers_mut()

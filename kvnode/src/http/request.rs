@@ -31,26 +31,40 @@ impl Fields {
         let mut fields = Fields::default();
         for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            fields.add(
-                percent_decoded(name)?,
-                Value::String(percent_decoded(value)?),
-                names,
-            )?;
+            fields.add(query_decoded(name)?, Value::String(query_decoded(value)?), names)?;
         }
         if !body.is_empty() {
-            let Ok(object) = serde_json::from_slice::<Unrepeated>(body) else {
-                return Err(Failure::bad_request(
-                    match serde_json::from_slice::<Unrepeated>(body) {
-                        Err(error) => format!("the body is no JSON object: {error}"),
-                        Ok(_) => "the body is no JSON object".to_owned(),
-                    },
-                ));
-            };
+            let object = serde_json::from_slice::<Unrepeated>(body)
+                .map_err(|error| Failure::bad_request(format!("the body is no JSON object: {error}")))?;
             for (name, value) in object.0 {
                 fields.add(name, value, names)?;
             }
         }
         Ok(fields)
+    }
+
+    /// The objects in a list, each with these fields; an absent list is empty.
+    ///
+    /// # Errors
+    /// 400 when it is no list of objects.
+    pub fn objects(&mut self, name: &str, names: &[&str]) -> Result<Vec<Fields>, Failure> {
+        let wrong = || Failure::bad_request(format!("the field '{name}' must be a list of objects"));
+        let list = match self.fields.remove(name) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(list)) => list,
+            Some(_) => return Err(wrong()),
+        };
+        let object = |value| {
+            let Value::Object(object) = value else {
+                return Err(wrong());
+            };
+            let mut fields = Fields::default();
+            for (name, value) in object {
+                fields.add(name, value, names)?;
+            }
+            Ok(fields)
+        };
+        list.into_iter().map(object).collect()
     }
 
     fn add(&mut self, name: String, value: Value, names: &[&str]) -> Result<(), Failure> {
@@ -65,6 +79,11 @@ impl Fields {
         }
         self.fields.insert(name, value);
         Ok(())
+    }
+
+    /// The name of a field that nobody has taken, if there is one.
+    pub fn rest(&self) -> Option<&str> {
+        self.fields.keys().next().map(String::as_str)
     }
 
     /// Whether the field was given at all.
@@ -171,20 +190,31 @@ pub fn checked_value(value: &str) -> Result<Arc<str>, Failure> {
     }
 }
 
-/// Undoes percent-encoding, with `+` for a space as forms write it.
+/// Undoes percent-encoding in a query, with `+` for a space as forms write it.
+///
+/// # Errors
+/// As [`percent_decoded`].
+pub fn query_decoded(text: &str) -> Result<String, Failure> {
+    if text.contains('+') {
+        percent_decoded(&text.replace('+', " "))
+    } else {
+        percent_decoded(text)
+    }
+}
+
+/// Undoes percent-encoding.
 ///
 /// # Errors
 /// 400 for a broken escape or bytes that are no UTF-8: repaired text would be
 /// another key.
 pub fn percent_decoded(text: &str) -> Result<String, Failure> {
-    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+    if !text.contains('%') {
         return Ok(text.to_owned());
     }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         bytes.push(match byte {
-            b'+' => b' ',
             b'%' => {
                 let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
                 let (high, low) = (digit(rest.next()), digit(rest.next()));

@@ -1,4 +1,4 @@
-//! What each path does.
+//! What is at each path.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,83 +6,136 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
-use openraft::ServerState;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::reply::{Failure, Fate, Reply, json_reply, typed};
+use super::reply::{Failure, Reply, json_reply, typed};
 use super::request::Fields;
-use crate::command::{Applied, Command, Expected, Operation, Outcome, Versioned};
+use super::{cluster, kv, watch};
+use crate::command::RequestId;
 use crate::env::clock::{self, Instant};
 use crate::metrics;
-use crate::node::Node;
-use crate::service::{ReadError, Service};
+use crate::service::Service;
 
 /// Longest deadline that a client may ask for, ms.
 const MAX_DEADLINE_MS: u64 = 60_000;
+/// How long `/ready` looks for a quorum.
+const READY: Duration = Duration::from_millis(500);
+/// Longest client name in an `Idempotency-Key`, bytes.
+const MAX_CLIENT_BYTES: usize = 128;
 
 /// Answers one request.
 pub async fn answer<S: Service>(service: &Arc<S>, parts: &Parts, body: &Bytes) -> Reply {
-    let route = Route { service, parts, body };
-    let path = parts.uri.path();
-    let result = match path {
-        "/set" => route.write(SET_FIELDS, set).await,
-        "/cas" => route.write(CAS_FIELDS, cas).await,
-        "/get" => route.get().await,
-        "/status" => route.only_get().map(|()| status(service.node())),
-        "/metrics" => route.only_get().map(|()| {
-            typed(
+    let ask = Ask { service, parts, body };
+    dispatch(&ask).await.unwrap_or_else(Reply::from)
+}
+
+async fn dispatch<S: Service>(ask: &Ask<'_, S>) -> Result<Reply, Failure> {
+    let path = ask.parts.uri.path();
+    match path {
+        "/set" => kv::write(ask, kv::SET).await,
+        "/cas" => kv::write(ask, kv::CAS).await,
+        "/append" => kv::write(ask, kv::APPEND).await,
+        "/delete" => kv::write(ask, kv::DELETE).await,
+        "/txn" => kv::write(ask, kv::TXN).await,
+        "/get" => kv::get(ask).await,
+        "/scan" => kv::scan(ask).await,
+        "/watch" => watch::watch(ask).await,
+        "/status" => {
+            ask.only(&[Method::GET], "GET")?;
+            Ok(cluster::status(ask.service.node()))
+        }
+        "/metrics" => {
+            ask.only(&[Method::GET], "GET")?;
+            Ok(typed(
                 StatusCode::OK,
                 "text/plain; version=0.0.4",
-                metrics::text(service.node()),
-            )
-        }),
-        "/health" => route
-            .only_get()
-            .map(|()| json_reply(StatusCode::OK, &json!({ "ok": true }))),
-        "/ready" => route.ready().await,
-        _ => Err(Failure::new(
-            StatusCode::NOT_FOUND,
-            "no_route",
-            format!("there is nothing at {path}"),
+                metrics::text(ask.service.node()),
+            ))
+        }
+        "/health" => {
+            ask.only(&[Method::GET], "GET")?;
+            Ok(json_reply(StatusCode::OK, &json!({ "ok": true })))
+        }
+        "/ready" => ready(ask).await,
+        "/cluster/members" => cluster::members(ask).await,
+        "/cluster/transfer" => cluster::transfer(ask).await,
+        "/cluster/snapshot" => cluster::snapshot(ask).await,
+        _ => {
+            if let Some(key) = path.strip_prefix("/kvraft/") {
+                kv::kvraft(ask, key).await
+            } else if let Some(id) = path.strip_prefix("/cluster/members/") {
+                cluster::remove(ask, id).await
+            } else {
+                Err(Failure::new(
+                    StatusCode::NOT_FOUND,
+                    "no_route",
+                    format!("there is nothing at {path}"),
+                ))
+            }
+        }
+    }
+}
+
+/// Ready: a leader is known and confirmed, and this node has applied all that was
+/// acknowledged.
+async fn ready<S: Service>(ask: &Ask<'_, S>) -> Result<Reply, Failure> {
+    ask.only(&[Method::GET], "GET")?;
+    match ask.service.barrier(clock::now() + READY).await {
+        Ok(()) => Ok(json_reply(StatusCode::OK, &json!({ "ready": true }))),
+        Err(error) => Err(Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not_ready",
+            error.to_string(),
         )),
-    };
-    result.unwrap_or_else(Reply::from)
+    }
 }
 
-const SET_FIELDS: &[&str] = &["key", "value", "deadline_ms", "forward"];
-const CAS_FIELDS: &[&str] = &[
-    "key",
-    "value",
-    "expected",
-    "expected_version",
-    "deadline_ms",
-    "forward",
-];
-const GET_FIELDS: &[&str] = &["key", "raw", "min_index", "deadline_ms", "forward"];
-
-struct Route<'a, S> {
-    service: &'a Arc<S>,
-    parts: &'a Parts,
-    body: &'a Bytes,
+/// A request, whole.
+pub struct Ask<'a, S> {
+    /// Who serves it.
+    pub service: &'a Arc<S>,
+    /// Its head.
+    pub parts: &'a Parts,
+    /// Its body.
+    pub body: &'a Bytes,
 }
 
-impl<S: Service> Route<'_, S> {
-    fn only_get(&self) -> Result<(), Failure> {
-        match self.parts.method {
-            Method::GET | Method::HEAD => Ok(()),
-            _ => Err(Failure::method("GET")),
+impl<S: Service> Ask<'_, S> {
+    /// Refuses methods other than these (HEAD counts as GET).
+    ///
+    /// # Errors
+    /// 405 with what is allowed.
+    pub fn only(&self, methods: &[Method], allow: &'static str) -> Result<(), Failure> {
+        let method = if self.parts.method == Method::HEAD {
+            &Method::GET
+        } else {
+            &self.parts.method
+        };
+        if methods.contains(method) {
+            Ok(())
+        } else {
+            Err(Failure::method(allow))
         }
     }
 
-    fn fields(&self, names: &[&str]) -> Result<Fields, Failure> {
-        let body = match self.parts.method {
-            Method::POST => &self.body[..],
-            _ => &[],
+    /// The named fields. Only a POST has a body.
+    ///
+    /// # Errors
+    /// 400, saying which part does not read.
+    pub fn fields(&self, names: &[&str]) -> Result<Fields, Failure> {
+        let body = if self.parts.method == Method::POST {
+            &self.body[..]
+        } else {
+            &[]
         };
         Fields::parse(self.parts.uri.query(), body, names)
     }
 
-    fn deadline(&self, fields: &mut Fields) -> Result<(Duration, Instant), Failure> {
+    /// How long the request may take, and until when.
+    ///
+    /// # Errors
+    /// 400 for a deadline that is none.
+    pub fn deadline(&self, fields: &mut Fields) -> Result<(Duration, Instant), Failure> {
         let limit = match fields.number("deadline_ms")? {
             None => self.service.node().config().deadline,
             Some(0) => return Err(Failure::bad_request("a deadline of 0 ms answers nothing")),
@@ -92,7 +145,10 @@ impl<S: Service> Route<'_, S> {
     }
 
     /// 307 to the leader when the client wants to go there itself.
-    fn redirect(&self, fields: &mut Fields) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// That answer, or that no leader is known.
+    pub fn redirect(&self, fields: &mut Fields) -> Result<(), Failure> {
         let node = self.service.node();
         if fields.flag("forward", true)? || node.is_leader() {
             return Ok(());
@@ -117,172 +173,30 @@ impl<S: Service> Route<'_, S> {
         Err(failure)
     }
 
-    async fn write(
-        &self,
-        names: &[&str],
-        operation: fn(&mut Fields) -> Result<Operation, Failure>,
-    ) -> Result<Reply, Failure> {
-        if !matches!(self.parts.method, Method::GET | Method::POST) {
-            return Err(Failure::method("GET, POST"));
+    /// The request's name, if the client gave it one: `Idempotency-Key: client:number`.
+    ///
+    /// # Errors
+    /// 400 when it does not read.
+    pub fn request_id(&self) -> Result<Option<RequestId>, Failure> {
+        let Some(header) = self.parts.headers.get("idempotency-key") else {
+            return Ok(None);
+        };
+        let wrong = || {
+            Failure::bad_request(format!(
+                "Idempotency-Key must be CLIENT:NUMBER, a name of 1 to {MAX_CLIENT_BYTES} bytes and a whole number"
+            ))
+        };
+        let (client, number) = header
+            .to_str()
+            .ok()
+            .and_then(|text| text.rsplit_once(':'))
+            .ok_or_else(wrong)?;
+        if client.is_empty() || client.len() > MAX_CLIENT_BYTES {
+            return Err(wrong());
         }
-        let mut fields = self.fields(names)?;
-        let operation = operation(&mut fields)?;
-        let (_, deadline) = self.deadline(&mut fields)?;
-        self.redirect(&mut fields)?;
-        let applied = self.service.write(Command { operation }, deadline).await?;
-        written(&applied)
+        Ok(Some(RequestId {
+            client: client.into(),
+            number: number.parse().map_err(|_| wrong())?,
+        }))
     }
-
-    async fn get(&self) -> Result<Reply, Failure> {
-        if !matches!(self.parts.method, Method::GET | Method::POST) {
-            return Err(Failure::method("GET, POST"));
-        }
-        let mut fields = self.fields(GET_FIELDS)?;
-        let key = fields.key()?;
-        let raw = fields.flag("raw", false)?;
-        let min_index = fields.number("min_index")?;
-        let (limit, deadline) = self.deadline(&mut fields)?;
-        self.redirect(&mut fields)?;
-        if let Some(index) = min_index {
-            let applied = self.service.node().machine().wait_applied(index);
-            clock::until(deadline, applied)
-                .await
-                .map_err(|_| Failure::deadline(limit, Fate::NotApplied))?;
-        }
-        let read = self.service.read(&key, deadline).await?;
-        let entry = read.entry.ok_or_else(|| Failure::no_key(&key))?;
-        if raw {
-            return Ok(typed(
-                StatusCode::OK,
-                "text/plain; charset=utf-8",
-                entry.value.as_bytes().to_vec(),
-            ));
-        }
-        let body = json!({ "key": &*key, "value": &*entry.value, "version": entry.version });
-        Ok(json_reply(StatusCode::OK, &body))
-    }
-
-    /// Ready: a leader is known and confirmed, and this node has applied all that was
-    /// acknowledged.
-    async fn ready(&self) -> Result<Reply, Failure> {
-        self.only_get()?;
-        let deadline = clock::now() + Duration::from_millis(500);
-        match self.service.barrier(deadline).await {
-            Ok(()) => Ok(json_reply(StatusCode::OK, &json!({ "ready": true }))),
-            Err(error @ (ReadError::NoLeader | ReadError::Timeout)) => Err(Failure::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "not_ready",
-                error.to_string(),
-            )),
-        }
-    }
-}
-
-fn set(fields: &mut Fields) -> Result<Operation, Failure> {
-    Ok(Operation::Set {
-        key: fields.key()?,
-        value: fields.value()?,
-    })
-}
-
-fn cas(fields: &mut Fields) -> Result<Operation, Failure> {
-    let both = fields.has("expected") && fields.has("expected_version");
-    let expected = if both {
-        return Err(Failure::bad_request(
-            "give 'expected' or 'expected_version', not both",
-        ));
-    } else if fields.is_null("expected") {
-        Expected::Absent
-    } else if let Some(value) = fields.text("expected")? {
-        Expected::Value(value.into())
-    } else {
-        match fields.number("expected_version")? {
-            // No write has index 0, so nothing has version 0.
-            Some(0) => Expected::Absent,
-            Some(version) => Expected::Version(version),
-            None => {
-                return Err(Failure::bad_request(
-                    "the field 'expected' (or 'expected_version') is missing",
-                ));
-            }
-        }
-    };
-    Ok(Operation::Cas {
-        key: fields.key()?,
-        expected,
-        value: fields.value()?,
-    })
-}
-
-fn written(applied: &Applied) -> Result<Reply, Failure> {
-    match &applied.outcome {
-        Outcome::Written => {
-            let body = json!({ "ok": true, "version": applied.index, "index": applied.index });
-            Ok(json_reply(StatusCode::OK, &body))
-        }
-        Outcome::Mismatch { current } => Err(Failure::new(
-            StatusCode::CONFLICT,
-            "mismatch",
-            "the key is not as expected; nothing was written",
-        )
-        .with(
-            "current",
-            current
-                .as_ref()
-                .map_or(Value::Null, |current| json!(&*current.value)),
-        )
-        .with(
-            "version",
-            current
-                .as_ref()
-                .map_or(Value::Null, |Versioned { version, .. }| json!(version)),
-        )
-        .with("index", json!(applied.index))),
-        Outcome::Nothing => unreachable!("a command always has an outcome"),
-    }
-}
-
-fn status(node: &Arc<Node>) -> Reply {
-    let metrics = node.metrics();
-    let (applied, digest, keys) = node
-        .machine()
-        .look(|state| (state.applied(), state.digest(), state.len()));
-    let membership = metrics.membership_config.membership();
-    let voters: Vec<_> = membership.voter_ids().collect();
-    let nodes: Vec<Value> = membership
-        .nodes()
-        .map(|(id, peer)| {
-            json!({
-                "id": id.as_str(), "http": peer.http, "raft": peer.raft,
-                "role": if voters.contains(id) { "voter" } else { "learner" },
-            })
-        })
-        .collect();
-    let role = match metrics.state {
-        ServerState::Leader => "leader",
-        ServerState::Follower => "follower",
-        ServerState::Candidate => "candidate",
-        ServerState::Learner => "learner",
-        ServerState::Shutdown => "stopped",
-    };
-    let index = |id: &Option<crate::raft::LogId>| id.as_ref().map_or(0, |id| id.index);
-    json_reply(
-        StatusCode::OK,
-        &json!({
-            "node": node.id().as_str(),
-            "cluster": node.config().cluster_id,
-            "leader": metrics.current_leader.as_ref().map(crate::cluster::NodeId::as_str),
-            "role": role,
-            "term": metrics.current_term,
-            "last": metrics.last_log_index.unwrap_or(0),
-            "commit": index(&metrics.local_committed),
-            "applied": applied,
-            "snapshot": index(&metrics.snapshot),
-            "state_hash": format!("{digest:032x}"),
-            "keys": keys,
-            "nodes": nodes,
-            "version": crate::VERSION,
-            "bugs": node.config().bugs,
-        }),
-    )
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::NodeId;
 use crate::command::{Applied, Command};
+use crate::membership::{Admin, AdminError};
 use crate::raft::{SnapshotMeta, TypeConfig, Vote};
 
 /// Version of this protocol; nodes of different versions refuse each other.
@@ -66,7 +67,9 @@ pub enum Request {
     Propose(Command),
     /// An index such that whoever has applied it may answer a read that began before
     /// this request was sent.
-    ReadIndex,
+    ReadIndex(Proof),
+    /// An operator's request, forwarded. Never forwarded on.
+    Admin(Admin),
     /// Who are you, and have you been part of a cluster?
     Probe,
 }
@@ -88,10 +91,22 @@ pub enum Reply {
     Propose(Result<Applied, Refusal>),
     /// To [`Request::ReadIndex`].
     ReadIndex(Result<u64, Refusal>),
+    /// To [`Request::Admin`].
+    Admin(Result<(), AdminError>),
     /// To [`Request::Probe`].
     Probe(Standing),
     /// The node cannot answer: its Raft core has stopped.
     Failed(String),
+}
+
+/// How a leader proves that it leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Proof {
+    /// A quorum answers after the question: sound whatever clocks do.
+    Quorum,
+    /// A quorum answered not longer ago than its lease: sound while no clock runs away
+    /// from another by more than the lease within the lease.
+    Lease,
 }
 
 /// Why a request was not carried out where it was put.

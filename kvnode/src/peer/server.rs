@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::raft::AppendEntriesResponse;
 use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 use tracing::{debug, error, warn};
@@ -14,6 +15,7 @@ use super::message::{Hello, PROTOCOL, Reply, Request, Standing, Welcome};
 use super::network::off_worker;
 use crate::cluster::NodeId;
 use crate::env::{clock, fs, net};
+use crate::membership;
 use crate::node::Node;
 use crate::raft::snapshot::SnapshotFile;
 use crate::raft::{Snapshot, SnapshotMeta, Vote};
@@ -161,9 +163,15 @@ impl<S: Service> Session<S> {
                     let _ = replies.send((number, reply)).await;
                 });
             }
-            Request::ReadIndex => {
+            Request::ReadIndex(proof) => {
                 tokio::spawn(async move {
-                    let reply = Reply::ReadIndex(service.confirm().await);
+                    let reply = Reply::ReadIndex(service.confirm(proof).await);
+                    let _ = replies.send((number, reply)).await;
+                });
+            }
+            Request::Admin(admin) => {
+                tokio::spawn(async move {
+                    let reply = Reply::Admin(membership::carry_out(service.node(), admin).await);
                     let _ = replies.send((number, reply)).await;
                 });
             }
@@ -177,11 +185,13 @@ impl<S: Service> Session<S> {
     async fn raft(&mut self, request: Request) -> Result<Reply, String> {
         let raft = self.service.node().raft().clone();
         match request {
-            Request::Append(request) => raft
-                .append_entries(request)
-                .await
-                .map(Reply::Append)
-                .map_err(text),
+            Request::Append(request) => {
+                let answer = raft.append_entries(request).await.map_err(text)?;
+                if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
+                    self.service.node().note_heard();
+                }
+                Ok(Reply::Append(answer))
+            }
             Request::Vote(request) => raft.vote(request).await.map(Reply::Vote).map_err(text),
             Request::PreVote(request) => raft.pre_vote(request).await.map(Reply::Vote).map_err(text),
             Request::TransferLeader(request) => raft
@@ -244,7 +254,9 @@ impl<S: Service> Session<S> {
                     expects: node.expected_incarnation(&self.from),
                 }))
             }
-            Request::Propose(_) | Request::ReadIndex => unreachable!("answered in tasks of their own"),
+            Request::Propose(_) | Request::ReadIndex(_) | Request::Admin(_) => {
+                unreachable!("answered in tasks of their own")
+            }
         }
     }
 }

@@ -26,7 +26,6 @@ use tokio::sync::oneshot;
 
 use super::disk::{Disk, DiskError, Kept, Record};
 use super::{Entry, LogId, TypeConfig, Vote};
-use crate::command::{Command, Operation};
 
 /// Most bytes of keys and values read for one message to a follower: one more
 /// entry than fits is never added, and one entry always is.
@@ -180,14 +179,10 @@ impl Mirror {
 
 /// What an entry weighs in memory and on disk, roughly.
 fn weight(entry: &Entry) -> u64 {
-    let carried = match &entry.payload {
-        EntryPayload::Normal(Command { operation }) => match operation {
-            Operation::Set { key, value } => key.len() + value.len(),
-            Operation::Cas { key, value, .. } => key.len() + value.len(),
-        },
-        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
-    };
-    carried as u64 + 64
+    match &entry.payload {
+        EntryPayload::Normal(command) => command.weight() as u64,
+        EntryPayload::Blank | EntryPayload::Membership(_) => 64,
+    }
 }
 
 fn stopped() -> io::Error {

@@ -16,7 +16,8 @@ use tokio::sync::watch;
 use super::snapshot::{SnapshotDir, SnapshotFile};
 use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::command::Outcome;
-use crate::state::State;
+use crate::feed::Feed;
+use crate::state::{Changes, State};
 
 /// The state machine; clones share one state.
 #[derive(Clone)]
@@ -29,6 +30,7 @@ pub struct Machine {
 #[derive(Default)]
 struct Inner {
     state: State,
+    feed: Feed,
     last: Option<LogId>,
     membership: StoredMembership,
 }
@@ -46,6 +48,12 @@ impl Machine {
     /// Looks at the state. Keep it short: applying waits meanwhile.
     pub fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.inner.read().state)
+    }
+
+    /// Looks at the recent changes, and at the index up to which they are known.
+    pub fn look_at_feed<T>(&self, look: impl FnOnce(&Feed, u64) -> T) -> T {
+        let inner = self.inner.read();
+        look(&inner.feed, inner.state.applied())
     }
 
     /// Where snapshots are kept.
@@ -86,13 +94,20 @@ impl RaftStateMachine<TypeConfig> for Machine {
     where
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
+        let mut changes = Changes::new();
         while let Some((entry, responder)) = entries.try_next().await? {
             let index = entry.log_id.index;
             let outcome = {
-                let mut inner = self.inner.write();
+                let mut guard = self.inner.write();
+                let inner = &mut *guard;
                 inner.last = Some(entry.log_id);
                 match entry.payload {
-                    EntryPayload::Normal(command) => inner.state.apply(index, &command),
+                    EntryPayload::Normal(command) => {
+                        let term = entry.log_id.leader_id.term;
+                        let outcome = inner.state.apply(term, index, &command, &mut changes);
+                        inner.feed.push(index, &mut changes);
+                        outcome
+                    }
                     EntryPayload::Blank => {
                         inner.state.skip(index);
                         Outcome::Nothing
@@ -136,6 +151,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         self.snapshots.adopt(&snapshot.path, state.applied())?;
         let applied = state.applied();
         *self.inner.write() = Inner {
+            feed: Feed::starting_after(applied),
             state,
             last: meta.last_log_id,
             membership: meta.last_membership.clone(),

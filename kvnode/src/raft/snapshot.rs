@@ -3,7 +3,7 @@
 //! A file is written aside, fsynced, renamed to `snapshot-INDEX.kv`, and its
 //! directory fsynced, so what bears that name is whole. Layout: the magic bytes,
 //! then blocks of `length u32 | crc32 u32 | postcard`, the first a header, the
-//! rest runs of entries, the last block empty. A file that lacks its last block, or
+//! rest runs of entries and of remembered requests, the last block empty. A file that lacks its last block, or
 //! whose entries do not add up to the header's digest, is refused.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -13,15 +13,17 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::SnapshotMeta;
-use crate::command::Versioned;
+use crate::command::{RequestId, Versioned};
 use crate::env::fs;
 use crate::state::State;
+use crate::state::sessions::{Answer, Client, Sessions};
 
 const MAGIC: &[u8; 8] = b"KVSNAP1\n";
 /// Bytes of entries after which a block is closed.
 const BLOCK_BYTES: u64 = 64 << 10;
-/// No block is longer: one entry of the longest key and value, with its encoding.
-const MAX_BLOCK_BYTES: u32 = 4 << 20;
+/// No block is longer: one answer of the longest transaction, reading the longest
+/// values, with its encoding.
+const MAX_BLOCK_BYTES: u32 = 512 << 20;
 
 /// A complete snapshot file.
 #[derive(Debug, Clone)]
@@ -34,11 +36,18 @@ pub struct SnapshotFile {
 struct Header {
     meta: SnapshotMeta,
     applied: u64,
+    clock_ms: u64,
     digest: u128,
     keys: u64,
 }
 
-type Block = Vec<(Arc<str>, Versioned)>;
+/// A run of one kind of things.
+#[derive(Serialize, Deserialize)]
+enum Block {
+    Entries(Vec<(Arc<str>, Versioned)>),
+    Answers(Vec<(RequestId, Answer)>),
+    Clients(Vec<(Arc<str>, Client)>),
+}
 
 /// The directory that holds the snapshots of this node.
 #[derive(Debug, Clone)]
@@ -125,12 +134,17 @@ impl SnapshotFile {
     /// the end is wrong.
     pub fn read(&self) -> io::Result<(SnapshotMeta, State)> {
         let mut reader = Reader::open(&self.path)?;
-        let mut entries = Vec::with_capacity(usize::try_from(reader.header.keys.min(1 << 24)).unwrap_or(0));
+        let (mut entries, mut answers, mut clients) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(block) = reader.block::<Block>()? {
-            entries.extend(block);
+            match block {
+                Block::Entries(run) => entries.extend(run),
+                Block::Answers(run) => answers.extend(run),
+                Block::Clients(run) => clients.extend(run),
+            }
         }
         let header = &reader.header;
-        let state = State::from_entries(header.applied, entries);
+        let sessions = Sessions::from_parts(answers, clients);
+        let state = State::from_parts(header.applied, header.clock_ms, entries, sessions);
         if state.digest() != header.digest || state.len() as u64 != header.keys {
             return Err(reader.damaged("the entries do not add up to the digest in the header"));
         }
@@ -144,25 +158,53 @@ fn write(path: &Path, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
     let header = Header {
         meta: meta.clone(),
         applied: state.applied(),
+        clock_ms: state.clock_ms(),
         digest: state.digest(),
         keys: state.len() as u64,
     };
     write_block(&mut out, &header)?;
-    let (mut block, mut bytes) = (Block::new(), 0);
-    for (key, entry) in state.entries() {
-        bytes += (key.len() + entry.value.len()) as u64 + 16;
-        block.push((key.clone(), entry.clone()));
-        if bytes >= BLOCK_BYTES {
-            write_block(&mut out, &block)?;
-            (block, bytes) = (Block::new(), 0);
-        }
-    }
-    if !block.is_empty() {
-        write_block(&mut out, &block)?;
-    }
+    let entries = state.entries().map(|(key, entry)| (key.clone(), entry.clone()));
+    write_runs(&mut out, entries, Block::Entries, |(key, entry)| {
+        key.len() + entry.value.len()
+    })?;
+    let clients = state
+        .sessions()
+        .clients()
+        .map(|(name, client)| (name.clone(), client.clone()));
+    write_runs(&mut out, clients, Block::Clients, |(name, _)| name.len())?;
+    let answers = state
+        .sessions()
+        .answers()
+        .map(|(request, answer)| (request.clone(), answer.clone()));
+    write_runs(&mut out, answers, Block::Answers, |(_, answer)| {
+        answer.weight() as usize
+    })?;
     out.write_all(&[0; 8])?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()
+}
+
+/// Writes things in blocks of about [`BLOCK_BYTES`].
+fn write_runs<T>(
+    out: &mut impl Write,
+    things: impl Iterator<Item = T>,
+    block: impl Fn(Vec<T>) -> Block,
+    weight: impl Fn(&T) -> usize,
+) -> io::Result<()> {
+    let (mut run, mut bytes) = (Vec::new(), 0);
+    for thing in things {
+        bytes += weight(&thing) as u64 + 16;
+        run.push(thing);
+        if bytes >= BLOCK_BYTES {
+            write_block(out, &block(std::mem::take(&mut run)))?;
+            bytes = 0;
+        }
+    }
+    if run.is_empty() {
+        Ok(())
+    } else {
+        write_block(out, &block(run))
+    }
 }
 
 fn write_block<T: Serialize>(out: &mut impl Write, value: &T) -> io::Result<()> {

@@ -29,7 +29,7 @@ fn a_node_whose_directory_was_wiped_takes_no_part() {
         assert_eq!(cluster.get(2, "/set?key=k&value=v").status, 200);
         let others: Vec<usize> = cluster.numbers().filter(|&node| node != wiped).collect();
         cluster.kill(wiped);
-        remove_dir(&cluster.data(wiped));
+        cluster.wipe(wiped);
         cluster.start(wiped);
         assert_eq!(cluster.ended(wiped), 254);
         let told = cluster.stderr(wiped);
@@ -72,9 +72,4 @@ fn a_directory_belongs_to_one_node_of_one_cluster() {
         assert!(told.contains("belongs to node n1 of cluster 'ordeal'"), "{told}");
         assert_eq!(told.lines().count(), 1, "{told}");
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the tests are the outside world")]
-fn remove_dir(path: &std::path::Path) {
-    std::fs::remove_dir_all(path).expect("the directory can be removed");
 }

@@ -90,6 +90,28 @@ impl Cluster {
         cluster
     }
 
+    /// Plans one more node, as if it had been in `--cluster` from the start.
+    pub(crate) fn plan_another(&mut self) -> usize {
+        let ports = free_ports(2);
+        let node = self.nodes.len() + 1;
+        self.nodes.push(Process {
+            http: SocketAddr::from(([127, 0, 0, 1], ports[0])),
+            child: None,
+        });
+        self.spec += &format!(",n{node}=127.0.0.1:{}:{}", ports[0], ports[1]);
+        node
+    }
+
+    /// The addresses of a node, as `POST /cluster/members` takes them.
+    pub(crate) fn member(&self, node: usize) -> Value {
+        let member = self.spec.split(',').nth(node - 1).expect("a planned node");
+        let mut parts = member.split('=').nth(1).expect("an address").rsplitn(3, ':');
+        let (raft, http) = (parts.next().expect("a port"), parts.next().expect("a port"));
+        serde_json::json!({
+            "id": format!("n{node}"), "http": format!("127.0.0.1:{http}"), "raft": format!("127.0.0.1:{raft}"),
+        })
+    }
+
     /// Node numbers, from 1.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = usize> + use<> {
         1..=self.nodes.len()
@@ -142,6 +164,12 @@ impl Cluster {
         }
     }
 
+    /// Removes a node's directory.
+    #[expect(clippy::disallowed_methods, reason = "the tests are the outside world")]
+    pub(crate) fn wipe(&self, node: usize) {
+        std::fs::remove_dir_all(self.data(node)).expect("the directory can be removed");
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self, node: usize) {
         if let Some(mut child) = self.nodes[node - 1].child.take() {
@@ -185,6 +213,13 @@ impl Cluster {
     /// GET.
     pub(crate) fn get(&self, node: usize, target: &str) -> Answer {
         self.ask(node, "GET", target, b"")
+    }
+
+    /// A POST named by an Idempotency-Key.
+    pub(crate) fn post_named(&self, node: usize, target: &str, name: &str, body: &Value) -> Answer {
+        let header = format!("idempotency-key: {name}\r\n");
+        let body = body.to_string();
+        http::request_with(self.http(node), "POST", target, &header, body.as_bytes()).expect("an answer")
     }
 
     /// GET, if it is answered with 200.

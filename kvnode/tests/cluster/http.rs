@@ -37,8 +37,19 @@ impl Answer {
 
 /// Sends one request on a connection of its own and reads the whole answer.
 pub(crate) fn request(to: SocketAddr, method: &str, target: &str, body: &[u8]) -> io::Result<Answer> {
+    request_with(to, method, target, "", body)
+}
+
+/// The same with header lines, each ended by `\r\n`.
+pub(crate) fn request_with(
+    to: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &str,
+    body: &[u8],
+) -> io::Result<Answer> {
     let head = format!(
-        "{method} {target} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        "{method} {target} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
         body.len()
     );
     raw(to, &[head.as_bytes(), body].concat())

@@ -7,4 +7,6 @@ mod api;
 mod bootstrap;
 mod durability;
 mod failover;
+mod features;
+mod membership;
 mod planted;
