@@ -12,6 +12,7 @@ use crate::model::{Domain, RegisterRules, Registers};
 use crate::options::{CasFail, CheckOptions, ModelName, Violations};
 use crate::replay::replay;
 use crate::subhistory::{Moments, Subhistories};
+use crate::transactions;
 use crate::verdict::{Analysis, Limit, Linearization, Stand, Verdict, Witness};
 
 /// Why a history could not be judged.
@@ -43,8 +44,12 @@ pub enum CheckError {
 /// runs out is no error but [`Verdict::Unknown`].
 pub fn check(history: &History, options: &CheckOptions) -> Result<Analysis, CheckError> {
     let budget = Budget::new(options.time_limit, options.memory_limit);
-    let model = choose_model(history, options)?;
+    let model = model_of(history, options)?;
     let init = choose_init(history, options);
+    if model.is_transactional() {
+        let analysis = transactions::check(history, model, &options.transactions_of(history))?;
+        return Ok(analysis.into_analysis(history, options.init_of(history)));
+    }
     let cas_fail = options.cas_fail.unwrap_or(match history.form() {
         Form::JepsenLog => CasFail::Mismatch,
         Form::Ordeal | Form::Edn | Form::KeyValueLog => CasFail::Noop,
@@ -122,7 +127,11 @@ fn choose_init(history: &History, options: &CheckOptions) -> Init {
     }
 }
 
-fn choose_model(history: &History, options: &CheckOptions) -> Result<ModelName, CheckError> {
+/// The model that a history is judged by: the one that the options name, or the history, or its functions.
+///
+/// # Errors
+/// [`CheckError::UnknownModel`] if the history names another one, [`CheckError::NoModel`] if nothing does.
+pub fn model_of(history: &History, options: &CheckOptions) -> Result<ModelName, CheckError> {
     if let Some(model) = options.model {
         return Ok(model);
     }
@@ -133,6 +142,9 @@ fn choose_model(history: &History, options: &CheckOptions) -> Result<ModelName, 
                 None => problem,
             })
         });
+    }
+    if let Some(model) = transactions::suggested(history) {
+        return Ok(model);
     }
     let keyed = history.records.iter().any(|record| record.key != Word::ABSENT);
     let known = history.functions.iter().all(|f| {

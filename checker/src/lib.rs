@@ -16,7 +16,7 @@ mod subhistory;
 pub mod transactions;
 mod verdict;
 
-pub use check::{CheckError, check};
+pub use check::{CheckError, check, model_of};
 pub use options::{CasFail, CheckOptions, Explain, ModelName, Violations};
 pub use read::{ReadOptions, Tuples};
 pub use verdict::{

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::history::Value;
+use crate::history::{History, Value};
+use crate::transactions::TransactionOptions;
 
 /// How to check. The default takes everything from the history and has no limits.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,26 @@ pub struct CheckOptions {
     pub violations: Violations,
     /// Whether to make a violation small and explain it.
     pub explain: Explain,
+    /// What transactions are to satisfy, in the models of transactions.
+    pub transactions: TransactionOptions,
+}
+
+impl CheckOptions {
+    /// What every key held before the run, in models of transactions: what the caller or the header says, or nil.
+    pub(crate) fn init_of(&self, history: &History) -> Value {
+        let told = self.init.clone().or_else(|| history.header().init.clone());
+        told.unwrap_or_default()
+    }
+
+    /// The options for transactions, with the initial value.
+    pub(crate) fn transactions_of(&self, history: &History) -> TransactionOptions {
+        let mut options = self.transactions.clone();
+        options
+            .registers
+            .init
+            .get_or_insert_with(|| self.init_of(history));
+        options
+    }
 }
 
 /// How many violations to look for.
@@ -70,11 +91,33 @@ pub enum ModelName {
     CasRegister,
     /// Such a value per key.
     Kv,
+    /// Transactions that append to lists and read them.
+    ListAppend,
+    /// Transactions that write registers and read them.
+    RwRegister,
+    /// Reads of groups of keys that are written one by one.
+    LongFork,
+    /// Transfers between accounts, and reads of all of them.
+    Bank,
 }
 
 impl ModelName {
     /// Every model, in the order in which they are listed to people.
-    pub const ALL: &'static [ModelName] = &[ModelName::Register, ModelName::CasRegister, ModelName::Kv];
+    pub const ALL: &'static [ModelName] = &[
+        ModelName::Register,
+        ModelName::CasRegister,
+        ModelName::Kv,
+        ModelName::ListAppend,
+        ModelName::RwRegister,
+        ModelName::LongFork,
+        ModelName::Bank,
+    ];
+
+    /// Whether operations are transactions, judged by [`crate::transactions`].
+    pub fn is_transactional(self) -> bool {
+        use ModelName::{Bank, ListAppend, LongFork, RwRegister};
+        matches!(self, ListAppend | RwRegister | LongFork | Bank)
+    }
 
     /// The name on the command line and in headers.
     pub fn as_str(self) -> &'static str {
@@ -82,6 +125,10 @@ impl ModelName {
             ModelName::Register => "register",
             ModelName::CasRegister => "cas-register",
             ModelName::Kv => "kv",
+            ModelName::ListAppend => "list-append",
+            ModelName::RwRegister => "rw-register",
+            ModelName::LongFork => "long-fork",
+            ModelName::Bank => "bank",
         }
     }
 }

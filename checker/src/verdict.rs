@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::history::{Nanos, OpId, Outcome, ProcessId, Value};
+use crate::transactions::AnomalyKind;
 
 /// Whether a history is linearizable.
 ///
@@ -149,6 +150,9 @@ pub enum Anomaly {
     WrongMismatch,
     /// None of the above: no order explains these operations.
     NoOrder,
+    /// A violation of the isolation of transactions, by its name.
+    #[serde(untagged)]
+    Isolation(AnomalyKind),
 }
 
 /// What ran out, and where the search stood.

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use checker::history::{History, Value};
-use checker::{Analysis, CasFail, CheckOptions, ModelName, ReadOptions, Tuples, Verdict, Violations, check};
+use checker::{
+    Analysis, CasFail, CheckOptions, ModelName, ReadOptions, Tuples, Verdict, Violations, check, model_of,
+};
 use clap::Args;
 
-use super::{BAD_INPUT, INTERNAL, complain, limits};
+use super::{BAD_INPUT, INTERNAL, complain, limits, transactions};
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
@@ -44,6 +46,8 @@ pub(crate) struct Check {
     /// Print only the verdicts, no explanations.
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    transactions: transactions::Flags,
     /// The histories: JSON Lines, EDN, key-value logs or jepsen.log, told apart by their content.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -78,6 +82,7 @@ impl Check {
             } else {
                 Violations::First
             },
+            transactions: self.transactions.options(),
             ..CheckOptions::default()
         };
         self.files
@@ -90,7 +95,10 @@ impl Check {
     fn one(&self, file: &Path, options: &CheckOptions) -> u8 {
         let judged = panic::catch_unwind(|| self.judge(file, options));
         match judged {
-            Ok(Ok(analysis)) => self.tell(file, &analysis).unwrap_or(INTERNAL),
+            Ok(Ok(Judged::Operations(analysis))) => self.tell(file, &analysis).unwrap_or(INTERNAL),
+            Ok(Ok(Judged::Transactions(analysis))) => {
+                transactions::tell(file, &analysis, self.json, self.quiet).unwrap_or(INTERNAL)
+            }
             Ok(Err(problem)) => {
                 complain(problem);
                 BAD_INPUT
@@ -105,14 +113,26 @@ impl Check {
         }
     }
 
-    fn judge(&self, file: &Path, options: &CheckOptions) -> Result<Analysis, String> {
+    fn judge(&self, file: &Path, options: &CheckOptions) -> Result<Judged, String> {
         let tuples = if self.independent {
             Tuples::Independent
         } else {
             Tuples::Values
         };
         let history = History::open(file, &ReadOptions { tuples }).map_err(|error| error.to_string())?;
-        check(&history, options).map_err(|error| error.to_string())
+        let model = model_of(&history, options).map_err(|error| error.to_string())?;
+        if model.is_transactional() {
+            let mut wanted = options.transactions.clone();
+            wanted.registers.init = options.init.clone();
+            let analysis = checker::transactions::check(&history, model, &wanted);
+            return analysis
+                .map(Judged::Transactions)
+                .map_err(|error| error.to_string());
+        }
+        let analysis = check(&history, options);
+        analysis
+            .map(Judged::Operations)
+            .map_err(|error| error.to_string())
     }
 
     fn tell(&self, file: &Path, analysis: &Analysis) -> io::Result<u8> {
@@ -145,6 +165,11 @@ impl Check {
         }
         Ok(analysis.verdict.exit_code())
     }
+}
+
+enum Judged {
+    Operations(Analysis),
+    Transactions(checker::transactions::TransactionAnalysis),
 }
 
 /// Failures are worse than verdicts; of verdicts illegal is worse than unknown, and unknown than legal.

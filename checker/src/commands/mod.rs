@@ -2,6 +2,7 @@
 
 mod check;
 mod limits;
+mod transactions;
 
 use clap::Subcommand;
 

@@ -25,11 +25,8 @@ pub struct BankOptions {
 ///
 /// # Errors
 /// [`HistoryError::Malformed`] if an operation is no read and no transfer.
-pub fn bank(
-    history: &History,
-    options: &TransactionOptions,
-    bank: &BankOptions,
-) -> Result<TransactionAnalysis, HistoryError> {
+pub fn bank(history: &History, options: &TransactionOptions) -> Result<TransactionAnalysis, HistoryError> {
+    let bank = &options.bank;
     let begun = Instant::now();
     let mut findings = Findings::default();
     let told = history

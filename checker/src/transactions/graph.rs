@@ -44,6 +44,13 @@ impl Grounds {
         least: Shape::G0,
     };
 
+    /// Reads and writes, of which some may have been aborted although they were read: if so, that alone is
+    /// [`G1a`](super::AnomalyKind::G1a), which whoever forbids `G1c` forbids.
+    pub(super) const UNLESS_ABORTED: Grounds = Grounds {
+        evidence: Evidence::Data,
+        least: Shape::G1c,
+    };
+
     pub(super) fn is_certain(self) -> bool {
         self == Grounds::DATA
     }

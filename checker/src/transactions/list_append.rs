@@ -381,7 +381,7 @@ impl<'t, 'a> Lists<'t, 'a> {
             let by = self.transactions.write(write).by;
             if self.transactions.outcome(by) != Outcome::Fail {
                 if let Some(&(_, before, _)) = committed.last() {
-                    graph.link(before, by, Relation::Ww, Grounds::DATA, write);
+                    graph.link(before, by, Relation::Ww, self.grounds(before, by), write);
                 }
                 committed.push((at, by, write));
             }
@@ -389,7 +389,7 @@ impl<'t, 'a> Lists<'t, 'a> {
         let unread = if list.agreed.is_none() { unread } else { &[] };
         if let Some(&(_, before, _)) = committed.last() {
             for &(by, write) in unread {
-                graph.link(before, by, Relation::Ww, Grounds::DATA, write);
+                graph.link(before, by, Relation::Ww, self.grounds(before, by), write);
             }
         }
         let mut latest: Vec<OpId> = Vec::new();
@@ -428,6 +428,17 @@ impl<'t, 'a> Lists<'t, 'a> {
         match committed.get(committed.partition_point(|&(at, ..)| at < len)) {
             Some(&(_, by, write)) => graph.link(reader, by, Relation::Rw, Grounds::DATA, write),
             None => latest.push(reader),
+        }
+    }
+
+    /// Who was seen of unknown outcome has happened, unless reads see what is aborted: then they may not show
+    /// that writes overwrote writes.
+    fn grounds(&self, one: OpId, two: OpId) -> Grounds {
+        let certain = |id| self.transactions.outcome(id) == Outcome::Ok;
+        if certain(one) && certain(two) {
+            Grounds::DATA
+        } else {
+            Grounds::UNLESS_ABORTED
         }
     }
 

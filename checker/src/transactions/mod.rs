@@ -56,7 +56,9 @@ mod long_fork;
 mod node;
 mod rw_register;
 mod search;
+mod simulate;
 mod transaction;
+mod verdict;
 mod version_order;
 
 use std::time::Instant;
@@ -68,6 +70,11 @@ pub use consistency::ConsistencyModel;
 pub use graph::Relation;
 pub use long_fork::long_fork;
 pub use rw_register::{RegisterOptions, Unwritten};
+pub use simulate::{Store, TransactionSimulation, Workload};
+
+pub use verdict::check;
+
+pub(crate) use verdict::suggested;
 
 use crate::history::{History, HistoryError, Outcome};
 
@@ -84,6 +91,8 @@ pub struct TransactionOptions {
     pub consistency_models: Vec<ConsistencyModel>,
     /// What is assumed of registers; lists need no assumptions.
     pub registers: RegisterOptions,
+    /// What is known of banks.
+    pub bank: BankOptions,
 }
 
 impl Default for TransactionOptions {
@@ -91,6 +100,7 @@ impl Default for TransactionOptions {
         TransactionOptions {
             consistency_models: vec![ConsistencyModel::StrictSerializable],
             registers: RegisterOptions::default(),
+            bank: BankOptions::default(),
         }
     }
 }

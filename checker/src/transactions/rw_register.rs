@@ -358,6 +358,11 @@ impl<'t, 'a> Registers<'t, 'a> {
                 && counts(writer)
             {
                 for &(by, write) in &later {
+                    let certain = |id| self.transactions.outcome(id) == Outcome::Ok;
+                    let grounds = match grounds.is_certain() && !(certain(writer) && certain(by)) {
+                        true => Grounds::UNLESS_ABORTED,
+                        false => grounds,
+                    };
                     graph.link(writer, by, Relation::Ww, grounds, write);
                 }
             }

@@ -136,7 +136,9 @@ impl Component {
                 let cycle = match shape {
                     Shape::G0 => self.any_cycle(permitted, |link| link.relation == Relation::Ww, &mut effort),
                     Shape::G1c => {
-                        self.any_cycle(permitted, |link| link.relation == Relation::Wr, &mut effort)
+                        let wanted =
+                            |link: &Link| link.relation == Relation::Wr || link.grounds.least == Shape::G1c;
+                        self.any_cycle(permitted, wanted, &mut effort)
                     }
                     Shape::GSingle => self
                         .any_cycle(
