@@ -10,6 +10,7 @@ use rand::RngExt;
 use serde::Serialize;
 
 use crate::cli::{ClusterKind, RunArgs, WorkloadKind};
+use crate::cluster::DOCKER_NODES;
 use crate::generator::Pace;
 use crate::system::System;
 

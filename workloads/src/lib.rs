@@ -7,6 +7,8 @@ pub mod cluster;
 pub mod config;
 pub mod evidence;
 pub mod generator;
+pub mod hand;
+pub mod list;
 pub mod live;
 pub mod recorder;
 pub mod report;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use workloads::cli::{Cli, Command};
 use workloads::config::RunConfig;
-use workloads::runner;
+use workloads::{hand, list, runner};
 
 /// Bad arguments or input.
 const BAD_INPUT: u8 = 254;
@@ -27,10 +27,16 @@ fn main() -> ExitCode {
     let code = match cli.command {
         None => run(&cli.run),
         Some(Command::Run(args)) => run(&args),
+        Some(Command::Up(args)) => done(hand::up(&args)),
+        Some(Command::Down(args)) => done(hand::down(&args.store)),
+        Some(Command::Status(args)) => done(hand::status(&args.store)),
         Some(Command::Analyze(args)) => {
             runner::analyze(&args.path, args.check_limit).map_err(|e| (BAD_INPUT, e))
         }
-        Some(_) => todo!(),
+        Some(Command::List) => {
+            print!("{}", list::text());
+            Ok(0)
+        }
     };
     match code {
         Ok(code) => ExitCode::from(code),
@@ -39,6 +45,10 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+fn done(outcome: anyhow::Result<()>) -> Result<u8, (u8, anyhow::Error)> {
+    outcome.map(|()| 0).map_err(|error| (FAILURE, error))
 }
 
 fn run(args: &workloads::cli::RunArgs) -> Result<u8, (u8, anyhow::Error)> {

@@ -4,6 +4,7 @@
 //! [`Nemesis`] that can break it, and `cluster.json` with the control socket beside it, through which the
 //! `nemesis` command finds it.
 
+mod compose;
 mod lab;
 
 use std::net::SocketAddr;
@@ -13,10 +14,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nemesis::cluster_file::{self, BackendKind, ClusterFile, ClusterNode};
-use nemesis::{Keeper, Nemesis, NodeId, NodeState};
+use nemesis::{Keeper, Nemesis, NodeId, NodeState, control};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+pub use compose::{NODES as DOCKER_NODES, image};
 pub use lab::{LabPlan, enter};
 
 use crate::client::Client;
@@ -50,12 +52,14 @@ pub struct Cluster {
     /// Breaks it and mends it.
     pub nemesis: Arc<Mutex<Nemesis>>,
     keeper: Option<Keeper>,
+    control: Option<control::Server>,
     kind: Kind,
     file: PathBuf,
 }
 
 enum Kind {
     Lab(nemesis::lab::Lab),
+    Docker(compose::Compose),
 }
 
 /// What a cluster is put together from.
@@ -110,20 +114,23 @@ impl Cluster {
         let path = file.write(dir.path())?;
         let nemesis = Arc::new(Mutex::new(nemesis));
         let keeper = Keeper::start(nemesis.clone()).context("a thread for the nemesis")?;
+        let control = control::Server::start(dir.path(), nemesis.clone()).context("the control socket")?;
         Ok(Self {
             members,
             nemesis,
             keeper: Some(keeper),
+            control: Some(control),
             kind,
             file: path,
         })
     }
 
-    /// What a node's process is doing.
-    fn state(&self, node: &NodeId) -> Result<NodeState> {
-        match &self.kind {
-            Kind::Lab(lab) => Ok(lab.state(node)?),
-        }
+    /// Whether a node's process has ended.
+    fn is_dead(&self, node: &NodeId) -> Result<bool> {
+        Ok(match &self.kind {
+            Kind::Lab(lab) => matches!(lab.state(node)?, NodeState::Dead { .. }),
+            Kind::Docker(compose) => compose.status(node)? == "exited",
+        })
     }
 
     /// The last lines of a node's log, each on a line of its own.
@@ -131,6 +138,7 @@ impl Cluster {
     pub fn log_tail(&self, node: &NodeId) -> String {
         let lines = match &self.kind {
             Kind::Lab(lab) => lab.log_tail(node, LOG_LINES),
+            Kind::Docker(compose) => compose.log_tail(node, LOG_LINES),
         };
         lines.iter().map(|line| format!("\n    {line}")).collect()
     }
@@ -151,7 +159,7 @@ impl Cluster {
                     Err(e) if !e.is_connect() => last = e.to_string(),
                     Err(_) => {}
                 }
-                if let NodeState::Dead { .. } = self.state(&member.id)? {
+                if self.is_dead(&member.id)? {
                     let log = self.log_tail(&member.id);
                     bail!(
                         "node {} died before it was ready; the end of its log:{log}",
@@ -223,9 +231,11 @@ impl Cluster {
     }
 
     fn end(&mut self) {
+        drop(self.control.take());
         drop(self.keeper.take());
-        match &self.kind {
+        match &mut self.kind {
             Kind::Lab(lab) => lab.stop(),
+            Kind::Docker(compose) => compose.down(&self.members),
         }
         // Nothing answers there any more.
         let _ = std::fs::remove_file(&self.file);

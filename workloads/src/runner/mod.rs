@@ -21,6 +21,7 @@ use tokio::sync::watch;
 pub use conclude::{analyze, last_line};
 
 use crate::binary::Binary;
+use crate::cli::ClusterKind;
 use crate::client::Client;
 use crate::cluster::{self, Cluster, LabPlan};
 use crate::config::RunConfig;
@@ -52,9 +53,17 @@ const PULSE: Duration = Duration::from_millis(100);
 /// When the cluster could not be started, or the harness broke: no verdict then.
 pub fn run(config: &RunConfig) -> Result<u8> {
     let owner = std::process::id();
-    let binary = Binary::provide(&config.system, config.bug.as_deref())?;
-    // From here on in the lab; the caller's process stays outside and exits with our code.
-    let seat = cluster::enter()?;
+    let (subject, seat) = match config.cluster {
+        ClusterKind::Lab => {
+            let binary = Binary::provide(&config.system, config.bug.as_deref())?;
+            // From here on in the lab; the caller's process stays outside and exits with our code.
+            (Subject::Program(binary), Some(cluster::enter()?))
+        }
+        ClusterKind::Docker => {
+            let (image, id) = cluster::image()?;
+            (Subject::Image(image, id), None)
+        }
+    };
     let dir = RunDir::create(&config.store, &config.test_name(), jiff::Timestamp::now())?;
     write_whole(&dir.join("test.toml"), config.to_toml().as_bytes())?;
     println!(
@@ -68,21 +77,27 @@ pub fn run(config: &RunConfig) -> Result<u8> {
         .enable_all()
         .build()
         .context("the tokio runtime")?;
-    let plan = LabPlan {
-        system: &config.system,
-        binary: &binary,
-        bug: config.bug.as_deref(),
-        nodes: config.nodes,
-        dir: &dir,
-        seed: config.seed,
-        host_port: None,
-        owner,
+    let cluster = match (&subject, seat) {
+        (Subject::Program(binary), Some(seat)) => {
+            let plan = LabPlan {
+                system: &config.system,
+                binary,
+                bug: config.bug.as_deref(),
+                nodes: config.nodes,
+                dir: &dir,
+                seed: config.seed,
+                host_port: None,
+                owner,
+            };
+            Cluster::start_lab(seat, &plan)
+        }
+        _ => Cluster::start_docker(&config.system, &dir, config.seed),
     };
-    let outcome = Cluster::start_lab(seat, &plan).and_then(|cluster| {
+    let outcome = cluster.and_then(|cluster| {
         let outcome = plan_faults(config, &cluster, &dir).and_then(|faults| {
             let run = Run {
                 config,
-                binary: &binary,
+                subject: &subject,
                 cluster: &cluster,
                 dir: &dir,
                 faults: &faults,
@@ -100,9 +115,33 @@ pub fn run(config: &RunConfig) -> Result<u8> {
     Ok(code)
 }
 
+/// What is put to the test.
+enum Subject {
+    /// A program on this machine.
+    Program(Binary),
+    /// An image by its name, and its id.
+    Image(String, String),
+}
+
+impl Subject {
+    /// What it is, for the report.
+    fn versions(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Program(binary) => {
+                let program = match binary.version.as_str() {
+                    "" => binary.path.display().to_string(),
+                    version => version.to_owned(),
+                };
+                vec![("node program", program), ("its SHA-256", binary.sha256.clone())]
+            }
+            Self::Image(name, id) => vec![("image", name.clone()), ("its id", id.clone())],
+        }
+    }
+}
+
 struct Run<'a> {
     config: &'a RunConfig,
-    binary: &'a Binary,
+    subject: &'a Subject,
     cluster: &'a Cluster,
     dir: &'a RunDir,
     faults: &'a nemesis::plan::Plan,
@@ -222,27 +261,23 @@ impl Run<'_> {
                 .collect(),
             ..Header::for_model("kv")
         };
-        let program = match self.binary.version.as_str() {
-            "" => self.binary.path.display().to_string(),
-            version => version.to_owned(),
-        };
-        let versions = [
-            ("ordeal", env!("CARGO_PKG_VERSION").to_owned()),
-            ("node program", program),
-            ("its SHA-256", self.binary.sha256.clone()),
-            ("kernel", conclude::kernel()),
-            (
-                "processors",
-                std::thread::available_parallelism()
-                    .map_or(0, usize::from)
-                    .to_string(),
-            ),
-        ];
+        let mut versions = vec![("ordeal", env!("CARGO_PKG_VERSION").to_owned())];
+        versions.extend(self.subject.versions());
+        versions.push(("kernel", conclude::kernel()));
+        versions.push((
+            "processors",
+            std::thread::available_parallelism()
+                .map_or(0, usize::from)
+                .to_string(),
+        ));
         let particulars = Particulars {
             test: config.test_name(),
             plan: self.plan(),
             settings: config.settings(),
-            versions: versions.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            versions: versions
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
             again: config.again(),
             addresses: self
                 .cluster
