@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::env::{fs, rng};
-use crate::raft::disk::DiskError;
 use crate::raft::log::LogStore;
 use crate::raft::snapshot::SnapshotDir;
+use crate::raft::wal::WalError;
 
 /// What is in the directory, opened.
 pub struct DataDir {
@@ -19,6 +19,8 @@ pub struct DataDir {
     pub log: LogStore,
     /// The snapshots.
     pub snapshots: SnapshotDir,
+    /// Held while the directory is used.
+    pub lock: fs::File,
 }
 
 /// Why a directory cannot be used. All of these are for the operator to mend.
@@ -52,7 +54,7 @@ pub enum DataDirError {
     },
     /// The log cannot be used.
     #[error(transparent)]
-    Log(#[from] DiskError),
+    Log(#[from] WalError),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,8 +76,9 @@ impl DataDir {
             error,
         };
         fs::create_dir_all(path).map_err(|error| failed(path, error))?;
+        let lock = fs::lock(&path.join("lock")).map_err(|error| failed(path, error))?;
         let incarnation = own(config)?;
-        let log = LogStore::open(&path.join("log.redb"))?;
+        let log = LogStore::open(fs::RealDisk, &path.join("log"))?;
         let snapshots = path.join("snapshots");
         let snapshots = SnapshotDir::open(&snapshots).map_err(|error| failed(&snapshots, error))?;
         // Reading all of it now, rather than when it is needed, turns damage into one
@@ -88,6 +91,7 @@ impl DataDir {
             incarnation,
             log,
             snapshots,
+            lock,
         })
     }
 }

@@ -8,12 +8,14 @@ use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::linearizable_read::LinearizerOption;
 use openraft::{RaftMetrics, ServerState};
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::cluster::{NodeId, Peer};
 use crate::command::{Applied, Command, Operation, Outcome};
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::env::clock::{self, Instant};
+use crate::env::fs;
 use crate::peer::link::{LinkError, Links};
 use crate::peer::message::{Proof, Refusal, Reply, Request};
 use crate::peer::network::{Caller, Network};
@@ -27,6 +29,11 @@ use crate::state::State;
 /// How often keys that are due to end are looked for.
 const TICK: Duration = Duration::from_millis(50);
 
+/// What commands under way are counted in, bytes.
+const UNIT: usize = 256;
+/// How much may be under way at once, in units: 64 MiB.
+const UNDER_WAY: usize = (64 << 20) / UNIT;
+
 /// A running node.
 pub struct Node {
     id: NodeId,
@@ -35,8 +42,11 @@ pub struct Node {
     raft: Raft,
     machine: Machine,
     log: LogStore,
+    /// Held, so that no other process uses the directory.
+    _lock: fs::File,
     links: Links,
     gate: ReadGate,
+    under_way: Semaphore,
     heard: Mutex<Option<Instant>>,
 }
 
@@ -64,8 +74,10 @@ impl Node {
             raft,
             machine,
             log: data.log,
+            _lock: data.lock,
             links: Links::new(caller),
             gate: ReadGate::default(),
+            under_way: Semaphore::new(UNDER_WAY),
             heard: Mutex::default(),
             config,
         }))
@@ -215,6 +227,15 @@ impl Service for Node {
     }
 
     async fn propose(&self, command: Command) -> Result<Applied, Refusal> {
+        if self.log.is_full() {
+            return Err(Refusal::DiskFull);
+        }
+        // Held until the command is applied: what is under way stays in memory on all
+        // nodes, so it must have a bound.
+        let weight = command.weight().div_ceil(UNIT) as u32;
+        let Ok(_room) = self.under_way.try_acquire_many(weight) else {
+            return Err(Refusal::Busy);
+        };
         // One clock for all: the leader's, whoever took the request.
         let command = Command {
             stamp_ms: clock::wall_ms(),

@@ -92,6 +92,6 @@ pub async fn confirm<S: Service>(service: &Arc<S>, proof: Proof) -> Result<u64, 
     };
     answer.map_err(|refusal| match refusal {
         Refusal::NotLeader(_) => ReadError::NoLeader,
-        Refusal::NoQuorum | Refusal::Unknown(_) => ReadError::Timeout,
+        Refusal::NoQuorum | Refusal::DiskFull | Refusal::Busy | Refusal::Unknown(_) => ReadError::Timeout,
     })
 }

@@ -10,13 +10,18 @@ use tracing::{info, warn};
 use crate::bootstrap::bootstrap;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::env::{clock, net};
+use crate::env::{clock, fs, net};
 use crate::node::Node;
+use crate::peer::network::off_worker;
 use crate::service::Service;
 use crate::{http, peer};
 
 /// How often the log is looked at for a snapshot that is due.
 const SNAPSHOT_CHECK: Duration = Duration::from_millis(100);
+/// How often the room on the disk is looked at.
+const DISK_CHECK: Duration = Duration::from_millis(500);
+/// Bytes that writes leave free, for what must go on: votes, snapshots.
+const RESERVE: u64 = 32 << 20;
 
 /// Why a node ended.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +61,7 @@ pub async fn run<S: Service>(
     tokio::spawn(http::server::serve(service.clone(), http_listener));
     tokio::spawn(Node::let_keys_end(service));
     tokio::spawn(take_snapshots(node.clone()));
+    tokio::spawn(watch_the_disk(node.clone()));
     let bootstrapping = tokio::spawn(bootstrap(node.clone()));
 
     tokio::select! {
@@ -90,6 +96,22 @@ async fn consensus_stopped(node: Arc<Node>) -> anyhow::Error {
         if metrics.changed().await.is_err() {
             return anyhow!("this node stops: consensus has ended");
         }
+    }
+}
+
+/// Notes when the disk gets full, before the log meets its end.
+async fn watch_the_disk(node: Arc<Node>) {
+    loop {
+        let path = node.config().data_dir.clone();
+        let looked = off_worker(move || fs::is_nearly_full(&path, RESERVE)).await;
+        let low = looked.unwrap_or(false);
+        if node.log().note_low(low) {
+            match low {
+                true => warn!("the disk is nearly full: writes are refused"),
+                false => info!("there is room on the disk again"),
+            }
+        }
+        clock::sleep(DISK_CHECK).await;
     }
 }
 

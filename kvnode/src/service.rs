@@ -90,6 +90,8 @@ pub trait Service: Sized + Send + Sync + 'static {
                         clock::sleep(RETRY).await;
                         leader = hint.or_else(|| node.leader());
                     }
+                    Err(Refusal::DiskFull) => return Err(WriteError::DiskFull),
+                    Err(Refusal::Busy) => return Err(WriteError::Busy),
                     Err(Refusal::NoQuorum) => {
                         return Err(WriteError::Unknown("no quorum answered".to_owned()));
                     }
@@ -158,6 +160,12 @@ pub enum WriteError {
     /// No leader took it by the deadline. Nothing was proposed.
     #[error("no leader took the command before the deadline")]
     NoLeader,
+    /// The leader's disk is full. Nothing was proposed.
+    #[error("the disk is full: writes are refused until there is room")]
+    DiskFull,
+    /// The leader has too much under way. Nothing was proposed.
+    #[error("too much is under way: try again")]
+    Busy,
     /// It was proposed and the deadline came first. It may yet take effect.
     #[error("the deadline passed before the command was known to be committed")]
     Timeout,

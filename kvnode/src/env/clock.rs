@@ -24,6 +24,11 @@ pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
+/// Blocks this thread for `duration`. Never on the worker: it would stop the node.
+pub fn block(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
 /// The deadline of a timeout passed before its future was ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the deadline passed")]

@@ -6,6 +6,152 @@ use std::path::{Path, PathBuf};
 
 pub use std::fs::File;
 
+/// What the log needs of a disk, so that a failing one can stand in.
+pub trait Disk: Clone + Send + 'static {
+    /// An open file.
+    type File: DiskFile;
+    /// Creates a directory and its parents.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Creates a file, or empties it.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn create(&self, path: &Path) -> io::Result<Self::File>;
+    /// Opens a file that exists.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn open(&self, path: &Path) -> io::Result<Self::File>;
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// The files of a directory.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+}
+
+/// An open file of a [`Disk`].
+pub trait DiskFile: Send + 'static {
+    /// Writes all bytes at an offset.
+    ///
+    /// # Errors
+    /// As the file system says; a part may have been written.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// As the file system says; what is durable is then unknown.
+    fn sync(&self) -> io::Result<()>;
+    /// Cuts or grows the file.
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn set_len(&self, length: u64) -> io::Result<()>;
+}
+
+/// The disk of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RealDisk;
+
+impl Disk for RealDisk {
+    type File = File;
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        create_dir_all(path)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<File> {
+        create(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        File::options().read(true).write(true).open(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        list(directory)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        remove(path)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        sync_dir(directory)
+    }
+}
+
+impl DiskFile for File {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(self, bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        File::set_len(self, length)
+    }
+}
+
+/// Takes the directory for this process until the file is dropped.
+///
+/// # Errors
+/// When another process has it, or the file system refuses.
+pub fn lock(path: &Path) -> io::Result<File> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "another kvnode uses this directory: stop it first",
+        )),
+        Err(std::fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Whether the disk that holds `path` is nearly full: less than `reserve` bytes, or a
+/// tenth of the disk if that is less. A file system that does not say counts as having
+/// room.
+///
+/// # Errors
+/// As `statvfs`.
+pub fn is_nearly_full(path: &Path, reserve: u64) -> io::Result<bool> {
+    let stat = nix::sys::statvfs::statvfs(path).map_err(io::Error::from)?;
+    let unit = stat.fragment_size();
+    let (free, all) = (
+        stat.blocks_available().saturating_mul(unit),
+        stat.blocks().saturating_mul(unit),
+    );
+    Ok(all > 0 && free < reserve.min(all / 10))
+}
+
 /// Creates `path` and its parents.
 ///
 /// # Errors

@@ -109,6 +109,8 @@ impl From<WriteError> for Failure {
         let message = error.to_string();
         match error {
             WriteError::NoLeader => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "no_leader", message),
+            WriteError::DiskFull => Failure::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", message),
+            WriteError::Busy => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message),
             WriteError::Timeout => Failure {
                 fate: Fate::Unknown,
                 ..Failure::new(StatusCode::GATEWAY_TIMEOUT, "deadline", message)

@@ -118,6 +118,12 @@ pub enum Refusal {
     /// Leadership could not be confirmed by a quorum in time. Reads only.
     #[error("no quorum answered")]
     NoQuorum,
+    /// Nothing was proposed: the leader's disk is full.
+    #[error("the leader's disk is full")]
+    DiskFull,
+    /// Nothing was proposed: more is under way than the leader takes.
+    #[error("the leader has too much under way")]
+    Busy,
     /// The command may or may not take effect.
     #[error("{0}")]
     Unknown(String),

@@ -2,7 +2,7 @@
 //!
 //! The whole retained log is mirrored in memory, where replication and applying
 //! read it. Every write goes through one queue to one thread, which takes all that
-//! has queued, makes it one transaction and one fsync, and then calls back
+//! has queued, makes it one batch and one fsync, and then calls back
 //! everyone whose records it held. While that fsync runs the next batch gathers.
 //!
 //! Invariants:
@@ -17,27 +17,39 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::RwLock;
 use tokio::sync::oneshot;
+use tracing::warn;
 
-use super::disk::{Disk, DiskError, Kept, Record};
+use super::wal::{Kept, Record, Wal, WalError};
 use super::{Entry, LogId, TypeConfig, Vote};
+use crate::env::clock;
+use crate::env::fs::Disk;
 
 /// Most bytes of keys and values read for one message to a follower: one more
 /// entry than fits is never added, and one entry always is.
 const READ_BYTES: usize = 2 << 20;
-/// Most records in one transaction.
-const BATCH_RECORDS: usize = 4096;
+/// Bytes after which a batch takes no further jobs. One job is at most what openraft
+/// appends at once; far below what a reader accepts.
+const BATCH_BYTES: u64 = 8 << 20;
+/// Quiet after which the end of the file is sealed.
+const IDLE: Duration = Duration::from_millis(20);
+/// Pause between tries on a full disk.
+const FULL_RETRY: Duration = Duration::from_millis(200);
 
 /// The log of this node.
 #[derive(Clone)]
 pub struct LogStore {
     mirror: Arc<RwLock<Mirror>>,
     queue: mpsc::Sender<Job>,
+    full: Arc<AtomicBool>,
+    low: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -53,8 +65,13 @@ struct Mirror {
 }
 
 struct Job {
-    record: Record,
+    records: Records,
     done: Done,
+}
+
+enum Records {
+    One(Record),
+    Entries(Vec<Entry>),
 }
 
 enum Done {
@@ -64,21 +81,41 @@ enum Done {
 }
 
 impl LogStore {
-    /// Opens the log kept in `path` and starts its writer thread.
+    /// Opens the log kept in `directory` and starts its writer thread.
     ///
     /// # Errors
-    /// When the file is in use, damaged, or not ours.
-    pub fn open(path: &Path) -> Result<LogStore, DiskError> {
-        let (disk, kept) = Disk::open(path)?;
+    /// When a file is damaged, or the file system refuses.
+    pub fn open<D: Disk>(disk: D, directory: &Path) -> Result<LogStore, WalError> {
+        let (wal, kept) = Wal::open(disk, directory)?;
         let (queue, jobs) = mpsc::channel();
+        let full = Arc::new(AtomicBool::new(false));
+        let writer = Writer {
+            wal,
+            jobs,
+            full: full.clone(),
+            records: Vec::new(),
+            waiting: Vec::new(),
+        };
         std::thread::Builder::new()
             .name("log-writer".to_owned())
-            .spawn(move || write_batches(disk, &jobs))
+            .spawn(move || writer.run())
             .expect("the system can start one thread");
         Ok(LogStore {
             mirror: Arc::new(RwLock::new(Mirror::new(kept))),
             queue,
+            full,
+            low: Arc::default(),
         })
+    }
+
+    /// Whether the disk is full, or nearly so: nothing new should be begun.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed) || self.low.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether there is little room on the disk; tells whether that is news.
+    pub fn note_low(&self, low: bool) -> bool {
+        self.low.swap(low, Ordering::Relaxed) != low
     }
 
     /// Whether this node has ever been part of a cluster: it has an entry, or a
@@ -108,8 +145,8 @@ impl LogStore {
             .or(mirror.purged.as_ref().map(|id| id.index))
     }
 
-    fn enqueue(&self, record: Record, done: Done) -> io::Result<()> {
-        self.queue.send(Job { record, done }).map_err(|_| stopped())
+    fn enqueue(&self, records: Records, done: Done) -> io::Result<()> {
+        self.queue.send(Job { records, done }).map_err(|_| stopped())
     }
 }
 
@@ -189,46 +226,94 @@ fn stopped() -> io::Error {
     io::Error::other("the log writer has stopped after a failed write")
 }
 
-fn write_batches(mut disk: Disk, jobs: &mpsc::Receiver<Job>) {
-    // A commit mark alone is worth no transaction: it rides along with the next.
-    let mut committed: Option<Record> = None;
-    let (mut records, mut waiting) = (Vec::new(), Vec::new());
-    while let Ok(job) = jobs.recv() {
-        let mut next = Some(job);
-        while let Some(Job { record, done }) = next {
-            match record {
-                Record::Committed(_) => committed = Some(record),
-                record => records.push(record),
+/// The thread that writes.
+struct Writer<D: Disk> {
+    wal: Wal<D>,
+    jobs: mpsc::Receiver<Job>,
+    full: Arc<AtomicBool>,
+    records: Vec<Record>,
+    waiting: Vec<Done>,
+}
+
+impl<D: Disk> Writer<D> {
+    fn run(mut self) {
+        // A commit mark alone is worth no fsync: it rides along with the next batch.
+        let mut committed: Option<Record> = None;
+        while let Ok(job) = self.next_job() {
+            let mut weight = 0;
+            let mut next = Some(job);
+            while let Some(Job { records, done }) = next {
+                match records {
+                    Records::One(record @ Record::Committed(_)) => committed = Some(record),
+                    Records::One(record) => self.records.push(record),
+                    Records::Entries(entries) => {
+                        weight += entries.iter().map(self::weight).sum::<u64>();
+                        self.records.extend(entries.into_iter().map(Record::Append));
+                    }
+                }
+                self.waiting.push(done);
+                next = if weight < BATCH_BYTES {
+                    self.jobs.try_recv().ok()
+                } else {
+                    None
+                };
             }
-            waiting.push(done);
-            next = if records.len() < BATCH_RECORDS {
-                jobs.try_recv().ok()
+            let written = if self.records.is_empty() {
+                Ok(())
             } else {
-                None
+                self.records.extend(committed.take());
+                self.commit()
             };
-        }
-        let result = if records.is_empty() {
-            Ok(())
-        } else {
-            records.extend(committed.take());
-            disk.commit(&records)
-        };
-        records.clear();
-        let failed = result.is_err();
-        for done in waiting.drain(..) {
-            let result = match &result {
-                Ok(()) => Ok(()),
-                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
-            };
-            match done {
-                Done::Nobody => {}
-                Done::Raft(callback) => callback.io_completed(result),
-                Done::Waiter(waiter) => drop(waiter.send(result)),
+            self.records.clear();
+            let failed = written.is_err();
+            for done in self.waiting.drain(..) {
+                let result = match &written {
+                    Ok(()) => Ok(()),
+                    Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+                };
+                match done {
+                    Done::Nobody => {}
+                    Done::Raft(callback) => callback.io_completed(result),
+                    Done::Waiter(waiter) => drop(waiter.send(result)),
+                }
+            }
+            if failed {
+                // Dropping `jobs` refuses all further writes.
+                return;
             }
         }
-        if failed {
-            // Dropping `jobs` refuses all further writes.
-            return;
+    }
+
+    /// The next job; before waiting for it, the end of the file is sealed.
+    fn next_job(&mut self) -> Result<Job, mpsc::RecvError> {
+        match self.jobs.recv_timeout(IDLE) {
+            Ok(job) => Ok(job),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(mpsc::RecvError),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                // Only a hint for readers, so a full disk does not matter here; any
+                // other failure will meet the next batch too.
+                let _ = self.wal.seal();
+                self.jobs.recv()
+            }
+        }
+    }
+
+    /// Writes the batch; on a full disk waits for room rather than giving up, since
+    /// nothing was half written and nothing was promised.
+    fn commit(&mut self) -> io::Result<()> {
+        loop {
+            let written = self.wal.commit(&self.records);
+            let full = matches!(&written, Err(error) if error.kind() == io::ErrorKind::StorageFull);
+            if full != self.full.swap(full, Ordering::Relaxed) {
+                match full {
+                    true => warn!("the disk is full: writes are refused until there is room"),
+                    false => warn!("there is room on the disk again"),
+                }
+            }
+            if !full {
+                return written;
+            }
+            clock::block(FULL_RETRY);
         }
     }
 }
@@ -289,7 +374,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let (waiter, done) = oneshot::channel();
-        self.enqueue(Record::Vote(vote.clone()), Done::Waiter(waiter))?;
+        self.enqueue(Records::One(Record::Vote(vote.clone())), Done::Waiter(waiter))?;
         done.await.map_err(|_| stopped())??;
         self.mirror.write().vote = Some(vote.clone());
         Ok(())
@@ -297,7 +382,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
         self.mirror.write().committed.clone_from(&committed);
-        self.enqueue(Record::Committed(committed), Done::Nobody)
+        self.enqueue(Records::One(Record::Committed(committed)), Done::Nobody)
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
@@ -316,17 +401,17 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 mirror.push(entry.clone());
             }
         }
-        self.enqueue(Record::Append(entries), Done::Raft(callback))
+        self.enqueue(Records::Entries(entries), Done::Raft(callback))
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
         let from = last.map_or(0, |log_id| log_id.index + 1);
         self.mirror.write().truncate_from(from);
-        self.enqueue(Record::TruncateFrom(from), Done::Nobody)
+        self.enqueue(Records::One(Record::TruncateFrom(from)), Done::Nobody)
     }
 
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
         self.mirror.write().purge(log_id);
-        self.enqueue(Record::Purge(log_id), Done::Nobody)
+        self.enqueue(Records::One(Record::Purge(log_id)), Done::Nobody)
     }
 }

@@ -132,13 +132,55 @@ fn a_damaged_directory_is_refused() {
     assert_eq!(cluster.get(1, "/status").json()["keys"], 100);
 
     cluster.kill(1);
-    kvnode::env::fs::write_durably(&cluster.data(1).join("log.redb"), b"this is no log").unwrap();
+    let log = kvnode::env::fs::list(&cluster.data(1).join("log"))
+        .unwrap()
+        .remove(0);
+    let mut bytes = kvnode::env::fs::read_if_there(&log).unwrap().unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    kvnode::env::fs::write_durably(&log, &bytes).unwrap();
     cluster.start(1);
     assert_eq!(cluster.ended(1), 254);
     let told = cluster.stderr(1);
     let line = told.lines().last().unwrap();
     assert!(
-        line.starts_with("kvnode: ") && line.contains("log.redb"),
+        line.starts_with("kvnode: ") && line.contains("is damaged at byte"),
         "{line}"
     );
+}
+
+/// What a crash tore off the end of the log is cut with a warning, and the node goes on.
+#[test]
+fn a_torn_tail_is_cut_and_the_node_goes_on() {
+    let mut cluster = Cluster::started(3, &[]);
+    for n in 0..20 {
+        assert_eq!(cluster.get(1, &format!("/set?key=k{n}&value={n}")).status, 200);
+    }
+    let torn = cluster.leader();
+    cluster.kill(torn);
+    let log = kvnode::env::fs::list(&cluster.data(torn).join("log"))
+        .unwrap()
+        .pop()
+        .unwrap();
+    let mut bytes = kvnode::env::fs::read_if_there(&log).unwrap().unwrap();
+    bytes.extend([7; 100]);
+    kvnode::env::fs::write_durably(&log, &bytes).unwrap();
+    cluster.start(torn);
+    assert_eq!(cluster.converged()["keys"], 20);
+    assert!(
+        cluster.stderr(torn).contains("cut the tail"),
+        "{}",
+        cluster.stderr(torn)
+    );
+}
+
+#[test]
+fn two_processes_do_not_share_a_directory() {
+    let mut cluster = Cluster::started(1, &[]);
+    let second = cluster.second_process(1);
+    assert_eq!(second.status.code(), Some(254));
+    let told = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(told.contains("another kvnode uses this directory"), "{told}");
+    assert_eq!(cluster.get(1, "/set?key=k&value=v").status, 200);
+    cluster.kill(1);
 }

@@ -239,7 +239,7 @@ fn events_until(reader: &mut impl BufRead, index: u64) -> Vec<Value> {
 }
 
 fn watch(cluster: &Cluster, node: usize, target: &str) -> BufReader<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&cluster.http(node), PATIENCE).expect("a connection");
+    let mut stream = http::connect(cluster.http(node)).expect("a connection");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     write!(stream, "GET {target} HTTP/1.1\r\nhost: x\r\n\r\n").expect("a request");
     let mut reader = BufReader::new(stream);

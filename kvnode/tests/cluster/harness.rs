@@ -155,6 +155,14 @@ impl Cluster {
         self.nodes[node - 1].child = Some(child);
     }
 
+    /// Tries to run a node a second time, to its end.
+    pub(crate) fn second_process(&self, node: usize) -> std::process::Output {
+        self.command(node)
+            .stderr(Stdio::piped())
+            .output()
+            .expect("kvnode starts")
+    }
+
     /// Starts all nodes that do not run.
     pub(crate) fn start_all(&mut self) {
         for node in self.numbers() {

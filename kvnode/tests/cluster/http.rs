@@ -55,10 +55,15 @@ pub(crate) fn request_with(
     raw(to, &[head.as_bytes(), body].concat())
 }
 
-/// Sends these bytes and reads the whole answer.
+/// A connection.
 #[expect(clippy::disallowed_methods, reason = "the tests are the outside world")]
+pub(crate) fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    TcpStream::connect_timeout(&to, Duration::from_secs(2))
+}
+
+/// Sends these bytes and reads the whole answer.
 pub(crate) fn raw(to: SocketAddr, bytes: &[u8]) -> io::Result<Answer> {
-    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(2))?;
+    let mut stream = connect(to)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     // A server may answer and close before it has read an oversized body.

@@ -1,0 +1,444 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use openraft::EntryPayload;
+use openraft::vote::leader_id_std::CommittedLeaderId;
+use parking_lot::Mutex;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+use super::*;
+use crate::command::{Command, Operation};
+
+/// A disk in memory that knows what was synced, and can fail.
+#[derive(Clone, Default)]
+struct MemDisk(Arc<Mutex<Mem>>);
+
+#[derive(Default)]
+struct Mem {
+    files: BTreeMap<PathBuf, MemFileData>,
+    calls: usize,
+    fail: Option<(usize, Failure)>,
+}
+
+#[derive(Default, Clone)]
+struct MemFileData {
+    cached: Vec<u8>,
+    synced: Vec<u8>,
+    named: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Failure {
+    /// The call fails, and all later ones (the machine is going down).
+    Error,
+    /// The call fails after half its bytes were written, and all later ones.
+    Torn,
+    /// This one call finds the disk full after half its bytes.
+    Full,
+}
+
+impl Mem {
+    /// Counts a call; tells how it fails, if it does.
+    fn call(&mut self) -> Option<Failure> {
+        self.calls += 1;
+        match self.fail {
+            Some((at, failure)) if self.calls == at => Some(failure),
+            Some((at, failure)) if self.calls > at && failure != Failure::Full => Some(Failure::Error),
+            _ => None,
+        }
+    }
+}
+
+fn failed(failure: Failure) -> io::Error {
+    match failure {
+        Failure::Full => io::ErrorKind::StorageFull.into(),
+        Failure::Error | Failure::Torn => io::Error::other("the disk fails"),
+    }
+}
+
+impl MemDisk {
+    /// Power goes: what was not synced is gone, kept, or kept in part, page by page.
+    fn crash(&self, rng: &mut ChaCha8Rng) {
+        let mut mem = self.0.lock();
+        mem.files.retain(|_, file| file.named || rng.random_bool(0.5));
+        for file in mem.files.values_mut() {
+            let length = rng.random_range(file.synced.len().min(file.cached.len())..=file.cached.len());
+            let mut left = file.cached[..length].to_vec();
+            for (page, bytes) in left.chunks_mut(64).enumerate() {
+                if rng.random_bool(0.5) {
+                    // This page never reached the disk: it holds what was synced, or nothing.
+                    for (n, byte) in bytes.iter_mut().enumerate() {
+                        *byte = file.synced.get(page * 64 + n).copied().unwrap_or(0);
+                    }
+                }
+            }
+            let whole = file.synced.len().min(left.len());
+            assert_eq!(
+                left[..whole],
+                file.synced[..whole],
+                "the test's disk must keep what was synced"
+            );
+            *file = MemFileData {
+                cached: left.clone(),
+                synced: left,
+                named: true,
+            };
+        }
+        mem.fail = None;
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.0.lock().files.keys().cloned().collect()
+    }
+
+    fn edit(&self, path: &Path, edit: impl FnOnce(&mut Vec<u8>)) {
+        let mut mem = self.0.lock();
+        edit(&mut mem.files.get_mut(path).expect("the file").cached);
+    }
+
+    /// A copy that shares nothing.
+    fn copy(&self) -> MemDisk {
+        MemDisk(Arc::new(Mutex::new(Mem {
+            files: self.0.lock().files.clone(),
+            ..Mem::default()
+        })))
+    }
+}
+
+struct MemFile {
+    disk: MemDisk,
+    path: PathBuf,
+}
+
+impl Disk for MemDisk {
+    type File = MemFile;
+
+    fn create_dir(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<MemFile> {
+        let mut mem = self.0.lock();
+        if let Some(failure) = mem.call() {
+            return Err(failed(failure));
+        }
+        mem.files.insert(path.to_owned(), MemFileData::default());
+        Ok(MemFile {
+            disk: self.clone(),
+            path: path.to_owned(),
+        })
+    }
+
+    fn open(&self, path: &Path) -> io::Result<MemFile> {
+        Ok(MemFile {
+            disk: self.clone(),
+            path: path.to_owned(),
+        })
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        Ok(self.0.lock().files[path].cached.clone())
+    }
+
+    fn list(&self, _directory: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(self.paths())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut mem = self.0.lock();
+        if let Some(failure) = mem.call() {
+            return Err(failed(failure));
+        }
+        mem.files.remove(path);
+        Ok(())
+    }
+
+    fn sync_dir(&self, _directory: &Path) -> io::Result<()> {
+        let mut mem = self.0.lock();
+        if let Some(failure) = mem.call() {
+            return Err(failed(failure));
+        }
+        mem.files.values_mut().for_each(|file| file.named = true);
+        Ok(())
+    }
+}
+
+impl DiskFile for MemFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut mem = self.disk.0.lock();
+        let failure = mem.call();
+        let wrote = match failure {
+            None => bytes.len(),
+            Some(Failure::Error) => 0,
+            Some(Failure::Torn | Failure::Full) => bytes.len() / 2,
+        };
+        let file = mem.files.get_mut(&self.path).expect("the file");
+        let start = offset as usize;
+        file.cached.resize(file.cached.len().max(start + wrote), 0);
+        file.cached[start..start + wrote].copy_from_slice(&bytes[..wrote]);
+        failure.map_or(Ok(()), |failure| Err(failed(failure)))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut mem = self.disk.0.lock();
+        if let Some(failure) = mem.call() {
+            return Err(failed(failure));
+        }
+        let file = mem.files.get_mut(&self.path).expect("the file");
+        file.synced = file.cached.clone();
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> io::Result<()> {
+        let mut mem = self.disk.0.lock();
+        let file = mem.files.get_mut(&self.path).expect("the file");
+        file.cached.resize(length as usize, 0);
+        Ok(())
+    }
+}
+
+fn log_id(term: u64, index: u64) -> LogId {
+    LogId::new(CommittedLeaderId::new(term), index)
+}
+
+fn entry(index: u64, value: &str) -> Entry {
+    let operation = Operation::Set {
+        key: "k".into(),
+        value: value.into(),
+        ttl_ms: None,
+    };
+    Entry::new(log_id(1, index), EntryPayload::Normal(Command::new(operation)))
+}
+
+/// What the log must hold, kept in the simplest way.
+#[derive(Debug, Default, Clone, PartialEq)]
+struct Model {
+    vote: Option<Vote>,
+    purged: Option<LogId>,
+    entries: Vec<Entry>,
+}
+
+impl Model {
+    fn next(&self) -> u64 {
+        let purged = self.purged.map_or(0, |log_id| log_id.index + 1);
+        self.entries.last().map_or(purged, |entry| entry.index() + 1)
+    }
+
+    fn apply(&mut self, records: &[Record]) {
+        for record in records {
+            match record.clone() {
+                Record::Vote(vote) => self.vote = Some(vote),
+                Record::Append(entry) => self.entries.push(entry),
+                Record::TruncateFrom(index) => self.entries.retain(|entry| entry.index() < index),
+                Record::Purge(log_id) => {
+                    self.entries.retain(|entry| entry.index() > log_id.index);
+                    self.purged = Some(log_id);
+                }
+                Record::Committed(_) => {}
+            }
+        }
+    }
+
+    fn of(kept: &Kept) -> Model {
+        Model {
+            vote: kept.vote.clone(),
+            purged: kept.purged,
+            entries: kept.entries.clone(),
+        }
+    }
+
+    /// A batch that makes sense now.
+    fn some_batch(&self, rng: &mut ChaCha8Rng) -> Vec<Record> {
+        let mut after = self.clone();
+        let mut records = Vec::new();
+        for _ in 0..rng.random_range(1..4) {
+            let first = after.purged.map_or(0, |log_id| log_id.index + 1);
+            let record = match rng.random_range(0..10) {
+                0 => Record::Vote(Vote::new(rng.random_range(0..9), "n1".parse().expect("a name"))),
+                1 if after.next() > first => Record::TruncateFrom(rng.random_range(first..after.next())),
+                2 if after.next() > first => Record::Purge(log_id(1, rng.random_range(first..after.next()))),
+                3 => Record::Committed(Some(log_id(1, after.next()))),
+                _ => Record::Append(entry(after.next(), &"v".repeat(rng.random_range(0..300)))),
+            };
+            after.apply(std::slice::from_ref(&record));
+            records.push(record);
+        }
+        records
+    }
+}
+
+fn open(disk: &MemDisk) -> Result<(Wal<MemDisk>, Kept), WalError> {
+    let (mut wal, kept) = Wal::open(disk.clone(), Path::new("log"))?;
+    wal.segment_bytes = 2000;
+    Ok((wal, kept))
+}
+
+/// The models before each batch of a run of one seed, ended by the first failure; the
+/// last but one is what was acknowledged.
+fn run(disk: &MemDisk, seed: u64, batches: usize) -> Vec<Model> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut models = vec![Model::default()];
+    let Ok((mut wal, _)) = open(disk) else {
+        return models;
+    };
+    for _ in 0..batches {
+        let mut model = models.last().expect("one").clone();
+        let records = model.some_batch(&mut rng);
+        model.apply(&records);
+        let mut written = wal.commit(&records);
+        if written
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
+        {
+            written = wal.commit(&records);
+        }
+        if written.is_err() {
+            models.push(model);
+            return models;
+        }
+        models.push(model);
+        if rng.random_bool(0.3) && wal.seal().is_err() {
+            break;
+        }
+    }
+    models.push(models.last().expect("one").clone());
+    models
+}
+
+/// Every call to the disk fails once, in every way, then power goes: what was
+/// acknowledged is there, and of the batch under way all or nothing.
+#[test]
+fn whatever_fails_nothing_acknowledged_is_lost() {
+    for seed in 0..6 {
+        let quiet = MemDisk::default();
+        run(&quiet, seed, 60);
+        let calls = quiet.0.lock().calls;
+        assert!(calls > 100, "the run must do something");
+        for at in 1..=calls {
+            for failure in [Failure::Error, Failure::Torn, Failure::Full] {
+                let disk = MemDisk::default();
+                disk.0.lock().fail = Some((at, failure));
+                let models = run(&disk, seed, 60);
+                let mut rng = ChaCha8Rng::seed_from_u64(seed ^ at as u64);
+                disk.crash(&mut rng);
+                let name = format!("seed {seed}, call {at}, {failure:?}");
+                let (_, kept) = open(&disk).unwrap_or_else(|error| panic!("{name}: {error}"));
+                let found = Model::of(&kept);
+                let [.., acknowledged, last] = &models[..] else {
+                    assert_eq!(found, Model::default(), "{name}");
+                    continue;
+                };
+                assert!(
+                    found == *acknowledged || found == *last,
+                    "{name}: found {found:#?}"
+                );
+                // And it opens again, to the same.
+                assert_eq!(Model::of(&open(&disk).expect("a second time").1), found, "{name}");
+            }
+        }
+    }
+}
+
+/// A log of several files, closed in order, its end sealed.
+fn closed_log() -> (MemDisk, Model) {
+    let disk = MemDisk::default();
+    let (mut wal, _) = open(&disk).expect("a fresh log");
+    let mut model = Model::default();
+    for index in 0..40 {
+        let records = [Record::Append(entry(index, &"v".repeat(80)))];
+        wal.commit(&records).expect("a batch");
+        model.apply(&records);
+    }
+    wal.seal().expect("a seal");
+    assert!(disk.paths().len() > 2);
+    (disk, model)
+}
+
+/// Any damaged byte of what was synced stops the node and is named; only the seal
+/// itself may be cut off.
+#[test]
+fn damage_is_never_taken_for_a_torn_tail() {
+    let (disk, model) = closed_log();
+    for path in disk.paths() {
+        let length = disk.read(&path).expect("the file").len();
+        for at in 0..length {
+            let damaged = disk.copy();
+            damaged.edit(&path, |bytes| bytes[at] ^= 1 << (at % 8));
+            match open(&damaged) {
+                Err(WalError::Damaged {
+                    path: named, offset, ..
+                }) => {
+                    assert_eq!(named, path);
+                    assert!(offset as usize <= at, "damage at {at} is said to be at {offset}");
+                }
+                Err(error) => panic!("byte {at} of {}: {error}", path.display()),
+                Ok((_, kept)) => {
+                    assert_eq!(
+                        Model::of(&kept),
+                        model,
+                        "byte {at} of {} was lost",
+                        path.display()
+                    );
+                    assert!(
+                        at >= length - HEAD,
+                        "damage at byte {at} of {} went unnoticed",
+                        path.display()
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// A file that ends early ends between two batches afterwards, whatever was cut.
+#[test]
+fn a_torn_tail_is_cut() {
+    let (disk, model) = closed_log();
+    let path = disk.paths().pop().expect("a file");
+    let length = disk.read(&path).expect("the file").len();
+    let mut left = Vec::new();
+    for keep in 0..length {
+        let cut = disk.copy();
+        cut.edit(&path, |bytes| bytes.truncate(keep));
+        let (mut wal, kept) = open(&cut).unwrap_or_else(|error| panic!("cut to {keep}: {error}"));
+        let found = Model::of(&kept);
+        assert_eq!(
+            found.entries,
+            model.entries[..found.entries.len()],
+            "cut to {keep}"
+        );
+        left.push(found.entries.len());
+        // The log goes on from there.
+        wal.commit(&[Record::Append(entry(found.next(), "more"))])
+            .expect("a batch");
+        assert_eq!(
+            open(&cut).expect("again").1.entries.len(),
+            found.entries.len() + 1
+        );
+    }
+    assert!(
+        left.is_sorted() && left.last() == Some(&model.entries.len()),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn files_that_hold_only_what_was_purged_go() {
+    let disk = MemDisk::default();
+    let (mut wal, _) = open(&disk).expect("a fresh log");
+    let vote = Vote::new(7, "n2".parse().expect("a name"));
+    wal.commit(&[Record::Vote(vote.clone())]).expect("a batch");
+    for index in 0..2000 {
+        wal.commit(&[Record::Append(entry(index, &"v".repeat(80)))])
+            .expect("a batch");
+        if index % 50 == 49 {
+            wal.commit(&[Record::Purge(log_id(1, index - 10))])
+                .expect("a batch");
+        }
+    }
+    assert!(disk.paths().len() < 8, "{} files are left", disk.paths().len());
+    let (_, kept) = open(&disk).expect("it opens");
+    assert_eq!((kept.vote, kept.purged), (Some(vote), Some(log_id(1, 1989))));
+    assert_eq!(kept.entries.len(), 10);
+}
