@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::engine::{self, Answer, Budget, Exhausted, Meter, Moment};
 use crate::explain;
 use crate::history::{Flaw, Form, History, HistoryError, OpId, Outcome, Value, Word};
-use crate::model::{Domain, RegisterRules, Registers};
+use crate::model::{Bag, Counter, Domain, Fifo, Lock, MultiRegister, RegisterRules, Registers, Set};
 use crate::options::{CasFail, CheckOptions, ModelName, Violations};
 use crate::replay::replay;
 use crate::subhistory::{Moments, Subhistories};
@@ -32,6 +32,14 @@ pub enum CheckError {
         /// The functions of the history.
         functions: String,
     },
+    /// The initial value is none that the model can begin with.
+    #[error("model {model}: {problem}")]
+    Init {
+        /// The model.
+        model: ModelName,
+        /// What is wrong with the value.
+        problem: String,
+    },
     /// The threads that were asked for cannot be had.
     #[error("cannot start {0} threads")]
     Threads(usize),
@@ -45,45 +53,141 @@ pub enum CheckError {
 pub fn check(history: &History, options: &CheckOptions) -> Result<Analysis, CheckError> {
     let budget = Budget::new(options.time_limit, options.memory_limit);
     let model = model_of(history, options)?;
-    let init = choose_init(history, options);
+    let init = choose_init(history, options, model);
     if model.is_transactional() {
         let analysis = transactions::check(history, model, &options.transactions_of(history))?;
         return Ok(analysis.into_analysis(history, options.init_of(history)));
     }
-    let cas_fail = options.cas_fail.unwrap_or(match history.form() {
-        Form::JepsenLog => CasFail::Mismatch,
-        Form::Ordeal | Form::Edn | Form::KeyValueLog => CasFail::Noop,
-    });
-    let rules = RegisterRules {
-        init: init.value.clone(),
-        cas_fail,
-    };
-    let domain = Registers {
-        name: model.as_str(),
-        rules,
-    };
-    domain
-        .validate(history)
-        .map_err(|(op, flaw)| malformed(history, op, flaw))?;
-    let subhistories = Subhistories::by_key(history);
-    let judged = match options.threads {
-        None => judge(history, &domain, &subhistories, options, &budget),
-        Some(threads) => {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            let pool = pool.map_err(|_| CheckError::Threads(threads))?;
-            pool.install(|| judge(history, &domain, &subhistories, options, &budget))
+    let whole = || Subhistories::whole(history);
+    let wrong = |problem| CheckError::Init { model, problem };
+    match model {
+        ModelName::Register | ModelName::CasRegister | ModelName::Kv => {
+            let cas_fail = options.cas_fail.unwrap_or(match history.form() {
+                Form::JepsenLog => CasFail::Mismatch,
+                Form::Ordeal | Form::Edn | Form::KeyValueLog => CasFail::Noop,
+            });
+            let rules = RegisterRules {
+                init: init.value.clone(),
+                cas_fail,
+            };
+            let domain = Registers {
+                name: model.as_str(),
+                rules,
+            };
+            let case = Case {
+                history,
+                domain: &domain,
+                options,
+                budget: &budget,
+            };
+            case.analyse(init, || Subhistories::by_key(history))
         }
-    };
-    Ok(Analysis {
-        verdict: judged.verdict,
-        model: model.as_str().to_owned(),
-        init: init.value,
-        init_guessed: init.guessed,
-        operations: history.len(),
-        subhistories: subhistories.len(),
-        illegal_keys: judged.illegal_keys,
-        elapsed: budget.elapsed(),
-    })
+        ModelName::Set => {
+            let domain = Set::domain(&init.value).map_err(wrong)?;
+            Case {
+                history,
+                domain: &domain,
+                options,
+                budget: &budget,
+            }
+            .analyse(init, || Subhistories::by_key(history))
+        }
+        ModelName::Counter => {
+            let domain = Counter::domain(&init.value).map_err(wrong)?;
+            Case {
+                history,
+                domain: &domain,
+                options,
+                budget: &budget,
+            }
+            .analyse(init, || Subhistories::by_key(history))
+        }
+        ModelName::Lock => Case {
+            history,
+            domain: &Lock::domain(),
+            options,
+            budget: &budget,
+        }
+        .analyse(init, || Subhistories::by_key(history)),
+        ModelName::Queue if is_bag(history) => Case {
+            history,
+            domain: &Bag::domain(),
+            options,
+            budget: &budget,
+        }
+        .analyse(init, || Subhistories::by_key(history)),
+        ModelName::Queue => Case {
+            history,
+            domain: &Fifo::domain(),
+            options,
+            budget: &budget,
+        }
+        .analyse(init, || Subhistories::by_key(history)),
+        ModelName::MultiRegister => {
+            let domain = MultiRegister::domain(&init.value);
+            Case {
+                history,
+                domain: &domain,
+                options,
+                budget: &budget,
+            }
+            .analyse(init, whole)
+        }
+        ModelName::ListAppend | ModelName::RwRegister | ModelName::LongFork | ModelName::Bank => {
+            unreachable!("transactions are judged above")
+        }
+    }
+}
+
+/// Whether the header says that a queue has no order.
+fn is_bag(history: &History) -> bool {
+    history
+        .header()
+        .other
+        .get("queue")
+        .and_then(serde_json::Value::as_str)
+        == Some("bag")
+}
+
+/// One history with everything that decides how it is judged.
+struct Case<'a, D> {
+    history: &'a History,
+    domain: &'a D,
+    options: &'a CheckOptions,
+    budget: &'a Budget,
+}
+
+impl<D: Domain> Case<'_, D> {
+    fn analyse(&self, init: Init, split: impl FnOnce() -> Subhistories) -> Result<Analysis, CheckError> {
+        let Case {
+            history,
+            domain,
+            options,
+            budget,
+        } = *self;
+        domain
+            .validate(history)
+            .map_err(|(op, flaw)| malformed(history, op, flaw))?;
+        let subhistories = split();
+        let judged = match options.threads {
+            None => judge(history, domain, &subhistories, options, budget),
+            Some(threads) => {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                let pool = pool.map_err(|_| CheckError::Threads(threads))?;
+                pool.install(|| judge(history, domain, &subhistories, options, budget))
+            }
+        };
+        Ok(Analysis {
+            verdict: judged.verdict,
+            model: domain.name().to_owned(),
+            init: domain.init_value(),
+            init_guessed: init.guessed,
+            operations: history.len(),
+            subhistories: subhistories.len(),
+            illegal_keys: judged.illegal_keys,
+            elapsed: budget.elapsed(),
+        })
+    }
 }
 
 struct Init {
@@ -92,7 +196,7 @@ struct Init {
 }
 
 /// The caller's, the header's, or what the form implies.
-fn choose_init(history: &History, options: &CheckOptions) -> Init {
+fn choose_init(history: &History, options: &CheckOptions, model: ModelName) -> Init {
     let said = options.init.clone().or_else(|| history.header().init.clone());
     if let Some(value) = said {
         return Init {
@@ -113,6 +217,17 @@ fn choose_init(history: &History, options: &CheckOptions) -> Init {
             value: Value::Nil,
             guessed: false,
         },
+        Form::Edn
+            if !matches!(
+                model,
+                ModelName::Register | ModelName::CasRegister | ModelName::Kv
+            ) =>
+        {
+            Init {
+                value: Value::Nil,
+                guessed: false,
+            }
+        }
         Form::Edn => {
             let reads = history.operations().filter(|operation| {
                 operation.outcome() == Outcome::Ok && matches!(operation.f(), "read" | "get" | "r")
@@ -153,6 +268,27 @@ pub fn model_of(history: &History, options: &CheckOptions) -> Result<ModelName, 
             "get" | "read" | "set" | "write" | "put" | "cas" | "compare-and-set" | "append" | "delete"
         )
     });
+    let all = |functions: &[&str]| history.functions.iter().all(|f| functions.contains(&&**f));
+    if !history.functions.is_empty() && !known {
+        let lists = || {
+            history
+                .operations()
+                .any(|operation| operation.output().as_list().is_some())
+        };
+        if all(&["acquire", "release"]) {
+            return Ok(ModelName::Lock);
+        }
+        if all(&["enqueue", "dequeue"]) {
+            return Ok(ModelName::Queue);
+        }
+        if all(&["add", "read"]) {
+            return Ok(if lists() {
+                ModelName::Set
+            } else {
+                ModelName::Counter
+            });
+        }
+    }
     match (known, keyed) {
         (true, true) => Ok(ModelName::Kv),
         (true, false) => Ok(ModelName::CasRegister),

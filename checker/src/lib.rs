@@ -7,6 +7,7 @@ pub mod generate;
 pub mod history;
 pub mod model;
 mod options;
+#[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod properties;

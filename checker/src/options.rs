@@ -91,6 +91,16 @@ pub enum ModelName {
     CasRegister,
     /// Such a value per key.
     Kv,
+    /// A set that is added to and read.
+    Set,
+    /// A number that is added to and read.
+    Counter,
+    /// A queue; the header's `queue` says whether `fifo` (the default) or `bag`.
+    Queue,
+    /// A lock.
+    Lock,
+    /// Several registers that one operation touches at once.
+    MultiRegister,
     /// Transactions that append to lists and read them.
     ListAppend,
     /// Transactions that write registers and read them.
@@ -107,6 +117,11 @@ impl ModelName {
         ModelName::Register,
         ModelName::CasRegister,
         ModelName::Kv,
+        ModelName::Set,
+        ModelName::Counter,
+        ModelName::Queue,
+        ModelName::Lock,
+        ModelName::MultiRegister,
         ModelName::ListAppend,
         ModelName::RwRegister,
         ModelName::LongFork,
@@ -125,6 +140,11 @@ impl ModelName {
             ModelName::Register => "register",
             ModelName::CasRegister => "cas-register",
             ModelName::Kv => "kv",
+            ModelName::Set => "set",
+            ModelName::Counter => "counter",
+            ModelName::Queue => "queue",
+            ModelName::Lock => "lock",
+            ModelName::MultiRegister => "multi-register",
             ModelName::ListAppend => "list-append",
             ModelName::RwRegister => "rw-register",
             ModelName::LongFork => "long-fork",

@@ -9,7 +9,7 @@ use crate::subhistory::Moments;
 
 /// Why an order is no linearization.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum ReplayError {
+pub(crate) enum ReplayError {
     /// The order has an operation twice, or one that does not belong into it.
     #[error("operation {} is there twice or does not belong there", .0.0)]
     OutOfPlace(OpId),

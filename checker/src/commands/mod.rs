@@ -1,5 +1,6 @@
 //! What the command line offers, one file per command.
 
+mod bench;
 mod check;
 mod limits;
 mod transactions;
@@ -16,12 +17,15 @@ pub(crate) const INTERNAL: u8 = 255;
 pub(crate) enum Command {
     /// Judge histories: one line a file, `legal`, `illegal` or `unknown`, a tab, and the path.
     Check(check::Check),
+    /// Measure the checker on histories of simulated stores.
+    Bench(bench::Bench),
 }
 
 /// Runs a command and says how to exit.
 pub(crate) fn run(command: Command) -> u8 {
     match command {
         Command::Check(check) => check.run(),
+        Command::Bench(bench) => bench.run(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Time and memory, counted down.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What ran out.
@@ -19,7 +19,6 @@ pub(crate) struct Budget {
     time: Option<Duration>,
     memory: u64,
     held: AtomicU64,
-    stopped: AtomicBool,
 }
 
 impl Budget {
@@ -29,21 +28,11 @@ impl Budget {
             time,
             memory: memory.unwrap_or(u64::MAX),
             held: AtomicU64::new(0),
-            stopped: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
         self.began.elapsed()
-    }
-
-    /// Tells every search to end.
-    pub(crate) fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
     }
 
     /// A meter for one search.
@@ -82,9 +71,6 @@ impl Meter<'_> {
         let before = held.fetch_add(bytes.wrapping_sub(self.own), Ordering::Relaxed);
         let all = before.wrapping_add(bytes.wrapping_sub(self.own));
         self.own = bytes;
-        if self.budget.is_stopped() {
-            return Err(Exhausted::Stopped);
-        }
         if all > self.budget.memory {
             return Err(Exhausted::Memory);
         }

@@ -20,6 +20,8 @@ pub(crate) enum Shape {
     Overwrite(StateId),
     /// Possible only in the first state, and leads from it to the second, another one.
     Exchange(StateId, StateId),
+    /// Possible in every state.
+    Total,
     /// Anything.
     General,
 }
@@ -32,6 +34,12 @@ pub(crate) trait Machine: Debug {
     fn step(&mut self, state: StateId, class: ClassId) -> Option<StateId>;
 
     fn shape(&self, class: ClassId) -> Shape;
+
+    /// Whether this state can only be left by an overwrite: observations that need a state are impossible in it,
+    /// exchanges too, and operations possible in every state stay in it.
+    fn is_lost(&self, _state: StateId) -> bool {
+        false
+    }
 
     /// Whether a configuration that is in this state with everything before this event explained can certainly
     /// not explain the rest. `false` is always right, and slower.

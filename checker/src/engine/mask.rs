@@ -26,13 +26,6 @@ pub(crate) trait Mask: Clone + Eq + Hash + Debug {
     }
 
     #[inline]
-    fn put_all(&mut self, other: &Self) {
-        for (word, more) in self.words_mut().iter_mut().zip(other.words()) {
-            *word |= more;
-        }
-    }
-
-    #[inline]
     fn take_all(&mut self, other: &Self) {
         for (word, less) in self.words_mut().iter_mut().zip(other.words()) {
             *word &= !less;
@@ -60,11 +53,6 @@ pub(crate) trait Mask: Clone + Eq + Hash + Debug {
         both
     }
 
-    #[inline]
-    fn is_none(&self) -> bool {
-        self.words().iter().all(|&word| word == 0)
-    }
-
     /// Whether every slot of this set is in the other.
     #[inline]
     fn within(&self, other: &Self) -> bool {
@@ -82,12 +70,6 @@ pub(crate) trait Mask: Clone + Eq + Hash + Debug {
             at: 0,
             word: self.words()[0],
         }
-    }
-
-    /// How many slots are in the set.
-    #[inline]
-    fn count(&self) -> u32 {
-        self.words().iter().map(|word| word.count_ones()).sum()
     }
 }
 

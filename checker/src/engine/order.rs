@@ -12,8 +12,8 @@ use crate::history::OpId;
 /// The operations in the order in which they take effect.
 ///
 /// Steps say where most operations go. An operation that left no trace goes to the first place after its
-/// invocation where it has none: right before an overwrite if it overwrites itself, or anywhere where the state
-/// stays as it is.
+/// invocation where it has none: right before an overwrite if it is possible in every state, or anywhere where the
+/// state stays as it is.
 pub(crate) fn order<M: Machine>(problem: &mut Problem<M>, steps: &[Step]) -> Vec<OpId> {
     let mut places = Places::new(problem, steps);
     let mut order = Vec::with_capacity(problem.calls.len());
@@ -28,7 +28,8 @@ pub(crate) fn order<M: Machine>(problem: &mut Problem<M>, steps: &[Step]) -> Vec
             && matches!(problem.machine.shape(class), Shape::Overwrite(_));
         places.waiting.retain(|&call| {
             let own = problem.calls[call.0 as usize].class;
-            let hidden = overwrites && matches!(problem.machine.shape(own), Shape::Overwrite(_));
+            let hidden =
+                overwrites && matches!(problem.machine.shape(own), Shape::Overwrite(_) | Shape::Total);
             let placed = hidden || problem.machine.step(state, own) == Some(state);
             if placed {
                 order.push(problem.calls[call.0 as usize].op);

@@ -6,8 +6,9 @@
 //!
 //! - Observations are linearized as soon as they are possible. That is sound only because they change no state
 //!   whatever the state is.
-//! - An overwrite hides: every other open overwrite may have come right before it, and need not be decided upon.
-//!   Nor need an operation that would have had no effect in a state that was passed. Both are *spare*.
+//! - An overwrite hides: every other open operation that is possible in every state may have come right before
+//!   it, and need not be decided upon. Nor need an operation that would have had no effect in a state that was
+//!   passed. Both are *spare*.
 //! - An overwrite that nobody demands yet is tried only if it makes something possible that was not.
 //! - Of operations that do the same, the one that completes first goes first; any order of them can be put so.
 //! - Operations of unknown outcome are counted by what they do, and tried only where they make something
@@ -306,11 +307,11 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         self.settle(&mut here).then_some(here)
     }
 
-    /// After an overwrite every other open overwrite may have come right before it.
+    /// Right before an overwrite anything may have come that is possible in every state.
     fn hide(&mut self, here: &mut Configuration<B>) {
         let left = self.window.traceless.without(&here.done);
         for slot in left.slots() {
-            if let Shape::Overwrite(_) = self.shape(slot) {
+            if let Shape::Overwrite(_) | Shape::Total = self.shape(slot) {
                 here.spare.put(slot);
             }
         }
@@ -396,7 +397,15 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
                 None => return,
             },
             // It would have no effect, now as at any time while the state is this: it is spare.
-            Shape::General if plain && next == here.state => return,
+            Shape::General | Shape::Total if plain && next == here.state => return,
+            // In a lost state everything else that is open would be spare. It can wait until somebody demands
+            // it, unless an observation waits for just that.
+            Shape::Total if plain && self.problem.machine.is_lost(next) => {
+                if !self.lets_observe(here, next) {
+                    return;
+                }
+                Rank::Useful
+            }
             _ => Rank::Useful,
         };
         let deadline = self.deadlines[call.0 as usize];
@@ -425,7 +434,8 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
                 Shape::Overwrite(_) if self.could_hide(here, usize::MAX, left) => Rank::Hides,
                 _ => return,
             },
-            Shape::General => Rank::Optional,
+            Shape::Total if self.problem.machine.is_lost(next) && !self.lets_observe(here, next) => return,
+            Shape::General | Shape::Total => Rank::Optional,
             _ if self.use_of(here, next, demanded, left).is_none() => return,
             _ => Rank::Optional,
         };
@@ -455,13 +465,20 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
                 }
                 Shape::Exchange(..) => {}
                 Shape::Overwrite(_) if self.window.kind(self.window.call(slot)) == Kind::Traceless => {}
+                Shape::Total
+                    if slot != demanded && self.window.kind(self.window.call(slot)) == Kind::Traceless =>
+                {
+                    useful |= self.leads_on(next, self.problem.call(self.window.call(slot)).class);
+                }
                 _ => useful = true,
             }
         }
         if !useful {
-            useful = self.window.available().any(|(class, count)| {
+            let available: Vec<(ClassId, u32)> = self.window.available().collect();
+            useful = available.into_iter().any(|(class, count)| {
                 let enabled = match self.problem.machine.shape(class) {
                     Shape::Exchange(from, _) => from == next,
+                    Shape::Total => self.leads_on(next, class),
                     Shape::General => true,
                     Shape::Overwrite(_) | Shape::Observation => false,
                 };
@@ -471,11 +488,27 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         useful.then_some(Rank::Useful)
     }
 
+    /// Whether an operation that is possible in every state leads from this one to one that is not lost.
+    fn leads_on(&mut self, state: StateId, class: ClassId) -> bool {
+        let next = self.problem.machine.step(state, class);
+        next.is_some_and(|next| !self.problem.machine.is_lost(next))
+    }
+
+    /// Whether something that needs a state waits for this one, or one like it.
+    fn lets_observe(&mut self, here: &Configuration<B>, next: StateId) -> bool {
+        let mut waiting = self.window.open.without(&here.done);
+        waiting.take_all(&self.window.traceless);
+        waiting.slots().any(|slot| {
+            let class = self.problem.call(self.window.call(slot)).class;
+            self.problem.machine.step(next, class).is_some()
+        })
+    }
+
     /// Whether an overwrite would hide some other one that is not spare yet.
     fn could_hide(&self, here: &Configuration<B>, but: usize, left: &B) -> bool {
         let mut others = left.common(&self.window.traceless);
         others.take_all(&here.spare);
-        let hidden = |slot| slot != but && matches!(self.shape(slot), Shape::Overwrite(_));
+        let hidden = |slot| slot != but && matches!(self.shape(slot), Shape::Overwrite(_) | Shape::Total);
         others.slots().any(hidden)
     }
 

@@ -9,7 +9,7 @@ use super::problem::{CallId, Moment, Need, Problem};
 pub(crate) enum Kind {
     /// Linearized as soon as it is possible.
     Observation,
-    /// An overwrite, or a general operation: may turn out to have been linearized without a trace.
+    /// An overwrite, or an operation that may have no effect: may turn out to have been linearized without a trace.
     Traceless,
     /// An exchange: possible in one state only.
     Exchange,
@@ -51,7 +51,7 @@ impl<B: Mask> Window<B> {
             kinds.push(match problem.machine.shape(call.class) {
                 _ if call.after.is_some() => Kind::Bound,
                 Shape::Observation => Kind::Observation,
-                Shape::Overwrite(_) | Shape::General => Kind::Traceless,
+                Shape::Overwrite(_) | Shape::Total | Shape::General => Kind::Traceless,
                 Shape::Exchange(..) => Kind::Exchange,
             });
             let class = call.class.0 as usize;

@@ -8,7 +8,7 @@ use rustc_hash::FxHashSet;
 
 use crate::check::is_illegal;
 use crate::engine::Budget;
-use crate::history::{History, NEVER, OpId, Operation};
+use crate::history::{History, NEVER, OpId, Operation, Value};
 use crate::model::{Domain, Invocation, Model, Observed};
 use crate::options::Explain;
 use crate::subhistory::Moments;
@@ -163,14 +163,16 @@ fn show<D: Domain>(history: &History, domain: &D, op: OpId, weakened: bool) -> C
 
 /// What an operation did, for people.
 pub(crate) fn said<D: Domain>(domain: &D, operation: Operation<'_>) -> String {
-    match domain.call(operation, true) {
-        Ok(Some(call)) => phrase(&call),
+    match domain.call(operation, operation.record().completed != NEVER) {
+        Ok(Some(call)) => phrase(&call, operation.key().as_ref()),
         _ => format!("{} (did nothing)", operation.f()),
     }
 }
 
-/// `wrote 5`, `read 4`, ...
-pub(crate) fn phrase(call: &Invocation) -> String {
+/// `wrote k=5`, `read k=4`, ...; without the key where there is none.
+pub(crate) fn phrase(call: &Invocation, key: Option<&Value>) -> String {
+    let is = key.map(|key| format!("{key}=")).unwrap_or_default();
+    let of = key.map(|key| format!("{key} ")).unwrap_or_default();
     let maybe = if call.result == Observed::Unknown {
         "perhaps "
     } else {
@@ -181,23 +183,29 @@ pub(crate) fn phrase(call: &Invocation) -> String {
         .as_list()
         .and_then(|pair| Some((pair.first()?, pair.get(1)?)));
     match (&*call.f, &call.result, pair) {
-        ("get", Observed::Ok(seen, _), _) => format!("read {seen}"),
-        ("set", ..) => format!("{maybe}wrote {}", call.input),
-        ("delete", ..) => format!("{maybe}deleted it"),
-        ("append", ..) => format!("{maybe}appended {}", call.input),
+        ("get", Observed::Ok(seen, _), _) => format!("read {is}{seen}"),
+        ("set", ..) => format!("{maybe}wrote {is}{}", call.input),
+        ("delete", ..) => format!(
+            "{maybe}deleted {}",
+            key.map_or_else(|| "it".to_owned(), Value::to_string)
+        ),
+        ("append", ..) => match key {
+            Some(key) => format!("{maybe}appended {} to {key}", call.input),
+            None => format!("{maybe}appended {}", call.input),
+        },
         ("cas", Observed::Mismatch(Some(current)), Some((expected, _))) => {
-            format!("expected {expected} and was told {current} (cas)")
+            format!("expected {is}{expected} in a cas and was told {current}")
         }
         ("cas", Observed::Mismatch(None), Some((expected, _))) => {
-            format!("was told that it is not {expected} (cas)")
+            format!("expected {is}{expected} in a cas and was told that it is another")
         }
         ("cas", _, Some((expected, new))) => match call.asked_rev {
-            Some(rev) => format!("{maybe}changed revision {rev} to {new} (cas)"),
-            None => format!("{maybe}changed {expected} to {new} (cas)"),
+            Some(rev) => format!("{maybe}changed {of}at revision {rev} to {new} by cas"),
+            None => format!("{maybe}changed {of}from {expected} to {new} by cas"),
         },
-        (f, Observed::Ok(result, _), _) if result.is_nil() => format!("{f} {}", call.input),
-        (f, Observed::Ok(result, _), _) => format!("{f} {} -> {result}", call.input),
-        (f, ..) => format!("{maybe}{f} {}", call.input),
+        (f, Observed::Ok(result, _), _) if result.is_nil() => format!("{f} {of}{}", call.input),
+        (f, Observed::Ok(result, _), _) => format!("{f} {of}{} -> {result}", call.input),
+        (f, ..) => format!("{maybe}{f} {of}{}", call.input),
     }
 }
 

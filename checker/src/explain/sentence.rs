@@ -31,6 +31,7 @@ pub(crate) fn tell<D: Domain>(history: &History, domain: &D, story: &Story<'_>) 
         teller
             .two_cas()
             .or_else(|| teller.alone(victim))
+            .or_else(|| teller.appended(victim))
             .or_else(|| teller.overwritten(victim))
             .or_else(|| teller.seen_later(victim))
     });
@@ -38,7 +39,6 @@ pub(crate) fn tell<D: Domain>(history: &History, domain: &D, story: &Story<'_>) 
 }
 
 struct Teller<'a> {
-    history: &'a History,
     core: Vec<Fact<'a>>,
     /// Every operation of the subhistory that leaves a value behind.
     writers: Vec<Fact<'a>>,
@@ -48,6 +48,8 @@ struct Teller<'a> {
     stuck: OpId,
     /// Whether the history has times; otherwise its lines are told.
     timed: bool,
+    /// Whether anything is appended.
+    appends: bool,
 }
 
 impl<'a> Teller<'a> {
@@ -82,13 +84,13 @@ impl<'a> Teller<'a> {
         let readers = rest.into_iter().filter(|fact| concerns(&fact.saw)).collect();
         let timed = history.operations().any(|operation| operation.invoked_at().0 > 0);
         Teller {
-            history,
             core,
             writers,
             readers,
             init: domain.init_value(),
             stuck: story.stuck,
             timed,
+            appends: history.knows("append"),
         }
     }
 
@@ -188,6 +190,75 @@ impl<'a> Teller<'a> {
         })
     }
 
+    /// A text that was read lacks what had been appended, or does not begin with what had been read.
+    fn appended(&self, victim: &Fact<'a>) -> Option<Told> {
+        let text = |value: &Value| match value {
+            Value::Nil => Some(String::new()),
+            other => other.as_str().map(str::to_owned),
+        };
+        let began = victim.operation.record().invoked;
+        let seen = text(victim.saw.as_ref()?)?;
+        let earlier = |fact: &&Fact<'a>| fact.operation.record().completed < began;
+        let lost = self
+            .core
+            .iter()
+            .filter(earlier)
+            .filter(|fact| fact.call.f == "append");
+        let lost = lost.filter(|fact| text(&fact.call.input).is_some_and(|piece| !seen.contains(&piece)));
+        if let Some(lost) = lost.max_by_key(|fact| fact.operation.record().completed) {
+            let piece = &lost.call.input;
+            let sentence = format!(
+                "{}, which lacks {piece}, but {}, before that began",
+                self.did(victim),
+                self.did(lost)
+            );
+            return Some(Told {
+                sentence,
+                anomaly: Anomaly::LostWrite,
+                concerned: Vec::new(),
+            });
+        }
+        let other = self
+            .core
+            .iter()
+            .filter(|fact| fact.operation.id() != victim.operation.id());
+        let other = other.filter(|fact| self.core.len() == 2 || fact.operation.record().completed < began);
+        let other = other
+            .filter(|fact| fact.call.f == "get" && self.appends)
+            .find(|fact| {
+                fact.saw
+                    .as_ref()
+                    .and_then(text)
+                    .is_some_and(|before| !seen.starts_with(&before))
+            })?;
+        let sentence = format!(
+            "{}, but {}, and neither can have grown into the other by appending",
+            self.did(victim),
+            self.did(other)
+        );
+        let first = other.saw.as_ref().and_then(text)?;
+        let anomaly = if first.starts_with(&seen) {
+            Anomaly::ReadsGoBackwards
+        } else {
+            Anomaly::NoOrder
+        };
+        let sentence = match anomaly {
+            Anomaly::ReadsGoBackwards => {
+                format!(
+                    "{}, but {}, which is longer, before that began",
+                    self.did(victim),
+                    self.did(other)
+                )
+            }
+            _ => sentence,
+        };
+        Some(Told {
+            sentence,
+            anomaly,
+            concerned: Vec::new(),
+        })
+    }
+
     /// Something else was there before the observation began, and nothing brought the value back.
     fn overwritten(&self, victim: &Fact<'a>) -> Option<Told> {
         let began = victim.operation.record().invoked;
@@ -209,46 +280,38 @@ impl<'a> Teller<'a> {
         {
             return None;
         }
-        let what = self.did(victim);
+        let (what, other) = (self.did(victim), self.did(blocker));
         let before = self.before(value);
-        if blocker.made.is_some() {
-            let other = blocker.made.as_ref()?;
-            let seen = self
-                .readers
-                .iter()
-                .chain(&self.writers)
-                .any(|fact| fact.saw.as_ref() == Some(other));
-            let anomaly = match (&victim.made, seen) {
-                (Some(_), _) => Anomaly::WrongCas,
-                (None, true) => Anomaly::StaleRead,
-                (None, false) => Anomaly::LostWrite,
-            };
-            let lost = if anomaly == Anomaly::LostWrite {
-                format!("; nobody ever saw {other}")
-            } else {
-                String::new()
-            };
-            let sentence = format!(
-                "{what}, but process {} had {} by {}, before that began, and nothing wrote {value} after it{before}{lost}",
-                blocker.operation.process(),
-                phrase(&blocker.call),
-                self.completion(blocker),
-            );
+        let Some(made) = &blocker.made else {
+            let sentence =
+                format!("{what}, but {other}, before that began, and nothing wrote {value} after it{before}");
             return Some(Told {
                 sentence,
-                anomaly,
+                anomaly: Anomaly::ReadsGoBackwards,
                 concerned: self.ids_of_makers(value),
             });
-        }
+        };
+        let seen = self
+            .readers
+            .iter()
+            .chain(&self.writers)
+            .any(|fact| fact.saw.as_ref() == Some(made));
+        let anomaly = match (&victim.made, seen) {
+            (Some(_), _) => Anomaly::WrongCas,
+            (None, true) => Anomaly::StaleRead,
+            (None, false) => Anomaly::LostWrite,
+        };
+        let lost = if anomaly == Anomaly::LostWrite {
+            format!("; nobody ever saw {made}")
+        } else {
+            String::new()
+        };
         let sentence = format!(
-            "{what}, but {} had already {} by {}, before that began, and nothing wrote {value} after it{before}",
-            self.name(blocker),
-            phrase(&blocker.call),
-            self.completion(blocker),
+            "{what}, but {other}, before that began, and nothing wrote {value} after it{before}{lost}"
         );
         Some(Told {
             sentence,
-            anomaly: Anomaly::ReadsGoBackwards,
+            anomaly,
             concerned: self.ids_of_makers(value),
         })
     }
@@ -265,11 +328,9 @@ impl<'a> Teller<'a> {
             .filter(|fact| fact.left() == Some(missed))
             .max_by_key(|fact| fact.operation.record().completed)?;
         let sentence = format!(
-            "{}, but {} had {} by {} and nothing else can have been there since",
+            "{}, but {}, and nothing else can have been there since",
             self.did(victim),
-            self.name(maker),
-            phrase(&maker.call),
-            self.completion(maker),
+            self.did(maker)
         );
         Some(Told {
             sentence,
@@ -300,11 +361,9 @@ impl<'a> Teller<'a> {
             format!(", given that {}", others.join(", and that "))
         };
         let sentence = format!(
-            "{}, but {} had {} by {}, before that began, and {value} cannot have come back{given}",
+            "{}, but {}, before that began, and {value} cannot have come back{given}",
             self.did(victim),
-            self.name(witness),
-            phrase(&witness.call),
-            self.completion(witness),
+            self.did(witness)
         );
         let anomaly = if victim.made.is_some() {
             Anomaly::WrongCas
@@ -370,55 +429,32 @@ impl<'a> Teller<'a> {
             .collect()
     }
 
-    /// `process 3`, with the node that answered.
-    fn name(&self, fact: &Fact<'_>) -> String {
-        format!("process {}", fact.operation.process())
-    }
-
-    /// `process 3 at 12.200 s`.
+    /// `process 3 from 12.100 s to 12.200 s`.
     fn who(&self, fact: &Fact<'_>) -> String {
-        match fact.operation.completed_at() {
-            Some(_) => format!(
-                "process {} by {}",
-                fact.operation.process(),
-                self.completion(fact)
-            ),
-            None => format!(
-                "process {}, {}",
-                fact.operation.process(),
-                self.at_invocation(fact)
-            ),
-        }
+        format!("process {} {}", fact.operation.process(), self.when(fact))
     }
 
-    /// `process 3 read k=4 at node n2 from 12.310 s to 12.350 s`.
+    /// `process 3 read k=4 through n2 from 12.310 s to 12.350 s`.
     fn did(&self, fact: &Fact<'_>) -> String {
-        let on = fact
-            .operation
-            .key()
-            .map(|key| format!(" key {key}:"))
-            .unwrap_or_default();
+        let key = fact.operation.key();
         let node = fact
             .operation
             .node()
             .map(|node| format!(" through {node}"))
             .unwrap_or_default();
-        let when = match (self.timed, fact.operation.completed_at()) {
-            (true, Some(end)) => format!("from {} to {end}", fact.operation.invoked_at()),
-            (true, None) => format!("from {} on", fact.operation.invoked_at()),
-            (false, _) => format!("(line {})", fact.operation.line()),
-        };
+        let what = phrase(&fact.call, key.as_ref());
         format!(
-            "process {}{on} {}{node} {when}",
+            "process {} {what}{node} {}",
             fact.operation.process(),
-            phrase(&fact.call)
+            self.when(fact)
         )
     }
 
-    fn completion(&self, fact: &Fact<'_>) -> String {
+    fn when(&self, fact: &Fact<'_>) -> String {
         match (self.timed, fact.operation.completed_at()) {
-            (true, Some(end)) => end.to_string(),
-            _ => format!("the operation of line {}", fact.operation.line()),
+            (true, Some(end)) => format!("from {} to {end}", fact.operation.invoked_at()),
+            (true, None) => format!("from {} on", fact.operation.invoked_at()),
+            (false, _) => format!("(invoked on line {})", fact.operation.line()),
         }
     }
 

@@ -150,10 +150,6 @@ impl Builder {
         self.last_index.map_or(0, |last| last + 1)
     }
 
-    pub(crate) fn form(&self) -> Form {
-        self.history.form
-    }
-
     fn order(&mut self, index: Option<u64>, time: Nanos, line: u64) -> Result<u64, HistoryError> {
         let index = index.unwrap_or_else(|| self.next_index());
         if let Some(before) = self.last_index

@@ -141,7 +141,7 @@ impl Nanos {
 /// Seconds with milliseconds, or more digits where milliseconds would say nothing: `12.310 s`.
 impl fmt::Display for Nanos {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0 % 1_000_000 == 0 || self.0 >= 1_000_000_000 {
+        if self.0.is_multiple_of(1_000_000) || self.0 >= 1_000_000_000 {
             write!(
                 out,
                 "{}.{:03} s",

@@ -29,7 +29,7 @@ pub use value::{Real, Value};
 pub use writer::Writer;
 
 pub(crate) use builder::{Builder, RawEvent};
-pub(crate) use operation::{Details, NEVER, NO_INDEX, Record};
+pub(crate) use operation::{Details, NEVER, Record};
 pub(crate) use pool::{Parts, Pool, Word};
 
 /// The form a history was read from. It decides what the form leaves unsaid: the initial value, and what a

@@ -270,7 +270,7 @@ impl Real {
     /// Both zeros are one number, and so are all that are not numbers.
     fn bits(self) -> u64 {
         match self.0 {
-            zero if zero == 0.0 => 0,
+            0.0 => 0,
             odd if odd.is_nan() => f64::NAN.to_bits(),
             number => number.to_bits(),
         }

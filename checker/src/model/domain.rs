@@ -18,6 +18,9 @@ pub(crate) trait Domain: Sync {
 
     fn rules(&self) -> &Self::Rules;
 
+    /// What the model is called.
+    fn name(&self) -> &'static str;
+
     /// The initial value, for people.
     fn init_value(&self) -> Value;
 
@@ -46,6 +49,10 @@ impl Domain for Registers {
 
     fn rules(&self) -> &RegisterRules {
         &self.rules
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
     }
 
     fn init_value(&self) -> Value {

@@ -5,9 +5,10 @@ use std::fmt;
 use hashbrown::HashMap;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
-use super::{Invocation, Model, Observed};
+use super::{Domain, Invocation, Model, Observed};
 use crate::engine::{Call, CallId, ClassId, Machine, Need, Packed, Problem, Shape, StateId};
-use crate::history::OpId;
+use crate::history::{Flaw, History, OpId, Operation, Outcome, Value};
+use crate::subhistory::Moments;
 
 /// A model, with the states that were met and the steps that were taken.
 pub(crate) struct Interned<'m, M: Model> {
@@ -43,10 +44,11 @@ impl<M: Model> Machine for Interned<'_, M> {
     }
 
     fn shape(&self, class: ClassId) -> Shape {
-        if self.model.only_observes(&self.operations[class.0 as usize]) {
-            Shape::Observation
-        } else {
-            Shape::General
+        let operation = &self.operations[class.0 as usize];
+        match self.model.only_observes(operation) {
+            true => Shape::Observation,
+            false if self.model.always_possible(operation) => Shape::Total,
+            false => Shape::General,
         }
     }
 }
@@ -59,65 +61,145 @@ impl<M: Model> fmt::Debug for Interned<'_, M> {
     }
 }
 
-/// One thing that happens to an operation, for [`compile`].
+/// Any model of which every operation is judged as it is recorded: what failed did nothing.
 #[derive(Clone, Debug)]
-pub(crate) enum Happening {
-    /// It is invoked; what it will have been is known.
-    Invoked(OpId, Invocation),
-    /// It completes.
-    Completed(OpId),
+pub(crate) struct General<M> {
+    pub(crate) name: &'static str,
+    pub(crate) model: M,
+    /// The functions that the model knows.
+    pub(crate) functions: &'static [&'static str],
+    /// What is wrong with an invocation, if anything.
+    pub(crate) flaw: fn(&Invocation) -> Option<&'static str>,
+    pub(crate) init: Value,
 }
 
-/// A subhistory as a problem for a model.
-pub(crate) fn compile<M: Model>(model: &M, happenings: Vec<Happening>) -> Problem<Interned<'_, M>> {
-    let init = model.init();
-    let mut numbers = HashMap::with_hasher(FxBuildHasher);
-    numbers.insert(init.clone(), StateId(0));
-    let mut machine = Interned {
-        model,
-        states: vec![init],
-        numbers,
-        operations: Vec::new(),
-        steps: FxHashMap::default(),
-    };
-    let mut classes: HashMap<Invocation, ClassId, FxBuildHasher> = HashMap::with_hasher(FxBuildHasher);
-    let mut open: FxHashMap<OpId, CallId> = FxHashMap::default();
-    let (mut calls, mut moments) = (Vec::new(), Vec::new());
-    for happening in happenings {
-        match happening {
-            Happening::Invoked(op, invocation) => {
-                let optional = invocation.result == Observed::Unknown;
-                if optional && model.only_observes(&invocation) {
-                    continue;
-                }
-                let next = ClassId(machine.operations.len() as u32);
-                let class = *classes.entry(invocation.clone()).or_insert(next);
-                if class == next {
-                    machine.operations.push(invocation);
-                }
-                let call = CallId(calls.len() as u32);
-                let need = if optional { Need::Optional } else { Need::Required };
-                calls.push(Call {
-                    op,
-                    class,
-                    need,
-                    after: None,
-                });
-                moments.push(Packed::invoked(call));
-                if !optional {
-                    open.insert(op, call);
-                }
+impl<M: Model> Domain for General<M> {
+    type Rules = M;
+    type Compiled<'a>
+        = Interned<'a, M>
+    where
+        M: 'a;
+
+    fn rules(&self) -> &M {
+        &self.model
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn init_value(&self) -> Value {
+        self.init.clone()
+    }
+
+    fn call(&self, operation: Operation<'_>, complete: bool) -> Result<Option<Invocation>, Flaw> {
+        let result = match operation.outcome() {
+            Outcome::Fail => return Ok(None),
+            Outcome::Ok if complete => Observed::Ok(operation.output(), operation.told_rev()),
+            Outcome::Ok | Outcome::Info => Observed::Unknown,
+        };
+        let (f, input) = (operation.f().to_owned(), operation.input());
+        Ok(Some(Invocation {
+            f,
+            input,
+            asked_rev: None,
+            result,
+        }))
+    }
+
+    fn compile<'a>(&'a self, history: &'a History, moments: &Moments<'a>) -> Problem<Interned<'a, M>> {
+        let mut machine = Interned::new(&self.model);
+        let mut classes: HashMap<Invocation, ClassId, FxBuildHasher> = HashMap::with_hasher(FxBuildHasher);
+        let mut numbers: FxHashMap<OpId, CallId> = FxHashMap::default();
+        let (mut calls, mut packed) = (Vec::new(), Vec::new());
+        for (op, completes) in moments.iter() {
+            if completes {
+                packed.extend(numbers.get(&op).copied().map(Packed::completed));
+                continue;
             }
-            Happening::Completed(op) => {
-                if let Some(call) = open.remove(&op) {
-                    moments.push(Packed::completed(call));
-                }
+            let call = self.call(history.operation(op), moments.is_complete(op));
+            let Some(invocation) = call.expect("histories are validated first") else {
+                continue;
+            };
+            let optional = invocation.result == Observed::Unknown;
+            if optional && self.model.only_observes(&invocation) {
+                continue;
+            }
+            let after = moments.after(op, |before| numbers.get(&before).copied());
+            let class = if after.is_some() {
+                machine.class(invocation)
+            } else {
+                *classes
+                    .entry(invocation.clone())
+                    .or_insert_with(|| machine.class(invocation))
+            };
+            let call = CallId(calls.len() as u32);
+            let need = if optional { Need::Optional } else { Need::Required };
+            calls.push(Call {
+                op,
+                class,
+                need,
+                after,
+            });
+            packed.push(Packed::invoked(call));
+            if !optional {
+                numbers.insert(op, call);
             }
         }
+        Problem {
+            machine,
+            calls,
+            moments: packed,
+        }
     }
-    Problem {
-        machine,
-        calls,
-        moments,
+
+    fn validate(&self, history: &History) -> Result<(), (OpId, Flaw)> {
+        for operation in history.operations() {
+            if !self.functions.contains(&operation.f()) {
+                let flaw = Flaw::UnknownFunction {
+                    f: operation.f().to_owned(),
+                    model: self.name.to_owned(),
+                    known: self.functions.join(", "),
+                };
+                return Err((operation.id(), flaw));
+            }
+            if let Ok(Some(call)) = self.call(operation, true)
+                && let Some(wanted) = (self.flaw)(&call)
+            {
+                let found = match &call.result {
+                    Observed::Ok(result, _) => format!("{} -> {result}", call.input),
+                    Observed::Mismatch(_) | Observed::Unknown => call.input.to_string(),
+                };
+                return Err((
+                    operation.id(),
+                    Flaw::WrongValue {
+                        f: call.f,
+                        wanted,
+                        found,
+                    },
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'m, M: Model> Interned<'m, M> {
+    fn new(model: &'m M) -> Self {
+        let init = model.init();
+        let mut numbers = HashMap::with_hasher(FxBuildHasher);
+        numbers.insert(init.clone(), StateId(0));
+        Interned {
+            model,
+            states: vec![init],
+            numbers,
+            operations: Vec::new(),
+            steps: FxHashMap::default(),
+        }
+    }
+
+    fn class(&mut self, operation: Invocation) -> ClassId {
+        self.operations.push(operation);
+        ClassId(self.operations.len() as u32 - 1)
     }
 }

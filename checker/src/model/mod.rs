@@ -1,18 +1,30 @@
 //! Models: what a store would do if it did one thing at a time.
 
+mod counter;
 mod domain;
 mod general;
+mod lock;
+mod multi_register;
+mod power_set;
+mod queue;
 mod register;
 mod register_machine;
+mod set;
 mod text;
 
 use std::fmt;
 use std::hash::Hash;
 
+pub(crate) use counter::Counter;
 pub(crate) use domain::{Domain, Registers};
-pub(crate) use general::{Happening, Interned, compile};
+pub(crate) use general::General;
+pub(crate) use lock::Lock;
+pub(crate) use multi_register::MultiRegister;
+pub use power_set::{Nondeterministic, PowerSet};
+pub(crate) use queue::{Bag, Fifo};
 pub(crate) use register::{RegisterRules, appended};
 use serde::Serialize;
+pub(crate) use set::Set;
 
 use crate::history::Value;
 
@@ -58,6 +70,11 @@ pub trait Model: Sync {
     /// An operation whose result is [`Observed::Unknown`] may end in any way: the state after it must be the
     /// same whichever.
     fn step(&self, state: &Self::State, operation: &Invocation) -> Option<Self::State>;
+
+    /// Whether the operation is possible in every state. Saying so of one that is not makes verdicts wrong.
+    fn always_possible(&self, _operation: &Invocation) -> bool {
+        false
+    }
 
     /// Whether the operation changes nothing *in any state*. Saying so of one that may change something makes
     /// verdicts wrong; saying nothing makes them slow.

@@ -1,9 +1,9 @@
 //! The register compiled: values are numbers, and the engines know what overwrites and what exchanges.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::register::{Function, RegisterRules, appended, is_mismatch};
-use super::text::{Growth, Piece, TextHash, Texts};
+use super::text::{Beginnings, Growth, Piece, TextHash, Texts};
 use crate::engine::{Call, CallId, ClassId, Machine, Moment, Need, Packed, Problem, Shape, StateId};
 use crate::history::{History, OpId, Operation, Outcome, Record, Value, Word};
 use crate::subhistory::Moments;
@@ -49,9 +49,13 @@ pub(crate) struct RegisterMachine {
     texts: Texts,
     /// The next number for a value that only appending makes.
     next_value: u32,
+    beginnings: Beginnings,
     growth: Option<Growth>,
     revisions: Option<Revisions>,
 }
+
+/// Every text that nobody ever saw, nor anything that begins with it.
+const LOST: StateId = StateId(u32::MAX);
 
 /// States with revisions, numbered as they are met.
 #[derive(Debug, Default)]
@@ -102,20 +106,31 @@ impl Machine for RegisterMachine {
             }
             Effect::Exchanges(from, to) if self.revisions.is_none() => Shape::Exchange(from, to),
             Effect::Writes(to, _) if self.revisions.is_none() => Shape::Overwrite(to),
+            Effect::Appends { .. } => Shape::Total,
             _ => Shape::General,
         }
     }
 
+    fn is_lost(&self, state: StateId) -> bool {
+        state == LOST && self.revisions.is_none()
+    }
+
     fn hopeless(&self, state: StateId, moment: usize) -> bool {
-        match &self.growth {
-            None => false,
-            Some(growth) => !growth.allows(self.text(state), moment),
-        }
+        let Some(growth) = &self.growth else { return false };
+        let shortest = growth.shortest.get(moment).copied().unwrap_or(u64::MAX);
+        shortest
+            < if state == LOST {
+                u64::MAX
+            } else {
+                self.text(state).length()
+            }
     }
 
     fn missed(&self, state: StateId, observation: ClassId) -> bool {
         match (&self.growth, self.effects[observation.0 as usize]) {
-            (Some(_), Effect::Reads(value)) => self.text(value).length() < self.text(state).length(),
+            (Some(_), Effect::Reads(value)) => {
+                state == LOST || self.text(value).length() < self.text(state).length()
+            }
             _ => false,
         }
     }
@@ -127,7 +142,13 @@ impl RegisterMachine {
     }
 
     fn append(&mut self, state: StateId, piece: u32) -> StateId {
+        if state == LOST {
+            return LOST;
+        }
         let hash = self.text(state).append(&self.pieces[piece as usize]);
+        if !self.beginnings.contain(hash) {
+            return LOST;
+        }
         if let Some(known) = self.texts.state(hash) {
             return known;
         }
@@ -243,6 +264,7 @@ pub(crate) fn compile_register(
         }
     }
     let growth = compiler.growth(&calls, &packed);
+    let beginnings = compiler.beginnings();
     let revisions = compiler.revisions.then(|| {
         let mut revisions = Revisions::default();
         revisions.number(init, None);
@@ -254,6 +276,7 @@ pub(crate) fn compile_register(
         pieces: compiler.pieces,
         texts: compiler.texts,
         next_value: compiler.next_value,
+        beginnings,
         growth,
         revisions,
     };
@@ -431,37 +454,56 @@ impl<'h> Compiler<'h> {
         number
     }
 
+    /// Every text that can still become one that somebody saw or expected.
+    fn beginnings(&self) -> Beginnings {
+        let mut beginnings = Beginnings::default();
+        if !self.appends {
+            return beginnings;
+        }
+        let mut seen = FxHashSet::default();
+        for effect in &self.effects {
+            match *effect {
+                Effect::Reads(value) | Effect::Differs(value) | Effect::Exchanges(value, _) => {
+                    seen.insert(value);
+                }
+                Effect::ExchangesRevision { from, .. } => seen.extend(from),
+                Effect::DiffersRevision { from, current, .. } => seen.extend(from.iter().chain(&current)),
+                Effect::Impossible | Effect::Writes(..) | Effect::Appends { .. } => {}
+            }
+        }
+        let words = self.values.iter().filter(|(_, value)| seen.contains(value));
+        let mut texts: Vec<&str> = words
+            .filter_map(|(word, _)| self.history.pool.text(*word))
+            .collect();
+        texts.extend(
+            self.pairs
+                .iter()
+                .filter(|(_, value)| seen.contains(value))
+                .filter_map(|(text, _)| text.as_str()),
+        );
+        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        for text in texts {
+            beginnings.add(text);
+        }
+        beginnings
+    }
+
     /// What bounds a text that only grows.
     fn growth(&self, calls: &[Call], moments: &[Packed]) -> Option<Growth> {
         if !self.grows {
             return None;
         }
-        let mut longest = (TextHash::EMPTY, None);
         let mut shortest = vec![u64::MAX; moments.len() + 1];
         for (at, moment) in moments.iter().enumerate().rev() {
             shortest[at] = shortest[at + 1];
             let Moment::Invoked(call) = moment.moment() else {
                 continue;
             };
-            let Call { class, op, .. } = calls[call.0 as usize];
-            let Effect::Reads(value) = self.effects[class.0 as usize] else {
-                continue;
-            };
-            let hash = self.texts.hash(value).unwrap_or(TextHash::EMPTY);
-            shortest[at] = shortest[at].min(hash.length());
-            if longest.1.is_none() || hash.length() > longest.0.length() {
-                longest = (hash, Some(op));
+            if let Effect::Reads(value) = self.effects[calls[call.0 as usize].class.0 as usize] {
+                let hash = self.texts.hash(value).unwrap_or(TextHash::EMPTY);
+                shortest[at] = shortest[at].min(hash.length());
             }
         }
-        let longest = longest.1.map(|op| self.history.operation(op).output());
-        let text = longest.as_ref().and_then(Value::as_str).unwrap_or_default();
-        let mut beginnings = Vec::with_capacity(text.len() + 1);
-        let mut hash = TextHash::EMPTY;
-        beginnings.push(hash);
-        for byte in text.bytes() {
-            hash = hash.then(std::iter::once(byte));
-            beginnings.push(hash);
-        }
-        Some(Growth { beginnings, shortest })
+        Some(Growth { shortest })
     }
 }

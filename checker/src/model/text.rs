@@ -1,6 +1,6 @@
 //! Texts that grow by appending, known by their length and a hash that can be continued.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::engine::StateId;
 
@@ -114,24 +114,36 @@ impl Texts {
     }
 }
 
-/// What is known of a key that is only appended to and read: the state can only grow, so that every read that
-/// is still to come must begin with it.
-#[derive(Debug)]
-pub(crate) struct Growth {
-    /// The hash of every beginning of the longest text that is read, by its length.
-    pub(crate) beginnings: Vec<TextHash>,
-    /// Per moment, the shortest text that is read by an operation invoked from then on.
-    pub(crate) shortest: Vec<u64>,
+/// The texts that can still become one that somebody saw: every beginning of each of those.
+#[derive(Debug, Default)]
+pub(crate) struct Beginnings {
+    hashes: FxHashSet<TextHash>,
 }
 
-impl Growth {
-    /// Whether a text can still become every text that is read from some moment on.
-    pub(crate) fn allows(&self, text: TextHash, moment: usize) -> bool {
-        let shortest = self.shortest.get(moment).copied().unwrap_or(u64::MAX);
-        let begins = self
-            .beginnings
-            .get(text.length as usize)
-            .is_none_or(|beginning| *beginning == text);
-        begins && text.length <= shortest
+impl Beginnings {
+    /// Adds every beginning of a text. Texts that come in the order of their lengths, longest first, cost little
+    /// where one is the beginning of another.
+    pub(crate) fn add(&mut self, text: &str) {
+        if self.hashes.contains(&TextHash::of(text)) {
+            return;
+        }
+        let mut hash = TextHash::EMPTY;
+        self.hashes.insert(hash);
+        for byte in text.bytes() {
+            hash = hash.then(std::iter::once(byte));
+            self.hashes.insert(hash);
+        }
     }
+
+    pub(crate) fn contain(&self, text: TextHash) -> bool {
+        self.hashes.contains(&text)
+    }
+}
+
+/// What is known of a key that is only appended to and read: no read that is still to come can be shorter than
+/// what is there.
+#[derive(Debug)]
+pub(crate) struct Growth {
+    /// Per moment, the shortest text that is read by an operation invoked from then on.
+    pub(crate) shortest: Vec<u64>,
 }

@@ -33,15 +33,14 @@ pub(super) fn read(text: &str, name: Option<String>, options: &ReadOptions) -> R
     let keyed = lines.iter().any(|(_, line)| line.event.key.is_some()) && options.tuples == Tuples::Values;
     let mut header = Header::default();
     let mut form = if keyed { Form::KeyValueLog } else { Form::Edn };
-    if let Some(json) = text
+    let first = text
         .lines()
         .next()
-        .and_then(|first| first.strip_prefix(HEADER_COMMENT))
-    {
-        if let Some(found) = header_of(json.as_bytes()).map_err(|flaw| malformed(1, flaw))? {
-            header = found;
-            form = Form::Edn;
-        }
+        .and_then(|first| first.strip_prefix(HEADER_COMMENT));
+    let found = first.map(|json| header_of(json.as_bytes())).transpose();
+    if let Some(found) = found.map_err(|flaw| malformed(1, flaw))?.flatten() {
+        header = found;
+        form = Form::Edn;
     }
     let mut builder = Builder::new(header, form, name.clone());
     for (line, Numbered { event, .. }) in lines {

@@ -140,6 +140,12 @@ impl AnomalyKind {
             AnomalyKind::FutureRead => "a transaction read what it wrote only later",
             AnomalyKind::Internal => "a transaction contradicts its own reads and writes",
             AnomalyKind::LostUpdate => "lost update: two transactions replaced the same version",
+            AnomalyKind::Cycle(Shape::GSingle, Evidence::Realtime) => {
+                "stale read: a transaction missed what had happened before it began"
+            }
+            AnomalyKind::Cycle(Shape::GSingle, Evidence::Process) => {
+                "a transaction missed what its own process had done or seen before"
+            }
             AnomalyKind::Cycle(shape, _) => match shape {
                 Shape::G0 => "dirty write: transactions overwrote each other in a circle",
                 Shape::G1c => {

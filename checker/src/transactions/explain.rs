@@ -57,7 +57,11 @@ pub(super) fn cycle(
         .map(|edge| format!("T{} before T{}: {}", edge.from.0, edge.to.0, edge.because))
         .collect();
     let kind = AnomalyKind::Cycle(shape, evidence);
-    let sentence = format!("{}. {}. That is a circle", kind.meaning(), order.join("; "));
+    let sentence = format!(
+        "{}. {}. So each of them would have to come before itself",
+        kind.meaning(),
+        order.join("; ")
+    );
     let mut seen = rustc_hash::FxHashSet::default();
     named.retain(|&id| seen.insert(id));
     Finding {

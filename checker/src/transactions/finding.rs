@@ -43,6 +43,22 @@ pub(super) struct Cases {
 
 /// How many cases of one kind are told.
 const TOLD: usize = 8;
+/// How many transactions one sentence names.
+pub(super) const MOST_NAMED: usize = 8;
+
+/// `T1, T2 and T5` or, of many, the first and how many more.
+pub(super) fn all_of(ids: impl ExactSizeIterator<Item = OpId>) -> String {
+    let count = ids.len();
+    let mut names: Vec<String> = ids.take(MOST_NAMED).map(|id| format!("T{}", id.0)).collect();
+    let last = match count.saturating_sub(MOST_NAMED) {
+        0 => names.pop().unwrap_or_default(),
+        more => format!("{more} more"),
+    };
+    match names.is_empty() {
+        true => last,
+        false => format!("{} and {last}", names.join(", ")),
+    }
+}
 
 impl Findings {
     /// Counts a case, and has it told if not enough of its kind are told already.

@@ -10,8 +10,9 @@ use crate::history::{OpId, Outcome};
 
 use super::anomaly::AnomalyKind;
 use super::explain::Explain;
-use super::finding::{Finding, Findings};
+use super::finding::{Finding, Findings, MOST_NAMED, all_of};
 use super::graph::{Dependencies, Grounds, Relation, happened};
+use super::met::Met;
 use super::node::{Elements, Node, Numbers, push_under};
 use super::transaction::{Step, Transactions, WriteId};
 
@@ -57,6 +58,27 @@ struct Seen<'a> {
 
 const UNREAD: u32 = u32::MAX;
 
+/// What a transaction has to see of a list.
+#[derive(Default)]
+struct Expected<'a> {
+    /// What it read last.
+    before: Option<Elements<'a>>,
+    /// What it appended since.
+    own: Vec<Node<'a>>,
+}
+
+impl Expected<'_> {
+    fn fits(&self, elements: Elements<'_>) -> bool {
+        let Some(rest) = elements.len().checked_sub(self.own.len()) else {
+            return false;
+        };
+        let begins = self
+            .before
+            .is_none_or(|before| before.len() == rest && before.iter().zip(elements.iter()).all(|(a, b)| a == b));
+        begins && elements.iter().skip(rest).zip(&self.own).all(|(a, b)| a == *b)
+    }
+}
+
 impl<'t, 'a> Lists<'t, 'a> {
     pub(super) fn of(transactions: &'t Transactions<'a>, findings: &mut Findings) -> Lists<'t, 'a> {
         let mut lists = Lists {
@@ -67,6 +89,7 @@ impl<'t, 'a> Lists<'t, 'a> {
             garbage: Numbers::default(),
         };
         lists.lists.resize_with(transactions.keys.len(), List::default);
+        let mut met = Met::of_keys(transactions.keys.len());
         for id in transactions.ids() {
             for (step, what) in transactions.steps(id).iter().enumerate() {
                 if let Step::Read { key, seen } = *what {
@@ -82,14 +105,14 @@ impl<'t, 'a> Lists<'t, 'a> {
                     );
                 }
             }
-            lists.check_internal(id, findings);
+            lists.check_internal(id, &mut met, findings);
         }
         for key in 0..lists.lists.len() as u32 {
             lists.check_strange(key, findings);
             lists.check_aborted(key, findings);
             lists.check_reads(key, findings);
         }
-        lists.check_lost_updates(findings);
+        lists.check_lost_updates(&mut met, findings);
         lists
     }
 
@@ -145,58 +168,26 @@ impl<'t, 'a> Lists<'t, 'a> {
     }
 
     /// What a transaction reads must be what it read before and then appended.
-    fn check_internal(&self, id: OpId, findings: &mut Findings) {
-        let steps = self.transactions.steps(id);
-        if steps.len() < 2 {
-            return;
-        }
-        for (at, what) in steps.iter().enumerate() {
-            let Step::Read { key, seen } = *what else { continue };
-            let elements = seen.elements().unwrap_or(Elements::NONE);
-            let mut before: Option<Elements<'a>> = None;
-            let mut own: Vec<Node<'a>> = Vec::new();
-            for earlier in &steps[..at] {
-                match *earlier {
-                    Step::Read { key: other, seen } if other == key => {
-                        before = Some(seen.elements().unwrap_or(Elements::NONE));
-                        own.clear();
-                    }
-                    Step::Write(write) if self.transactions.write(write).key == key => {
-                        own.push(self.transactions.write(write).value);
-                    }
-                    Step::Read { .. } | Step::Write(_) => {}
-                }
+    fn check_internal(&self, id: OpId, met: &mut Met, findings: &mut Findings) {
+        let mut expected: Vec<Expected<'a>> = Vec::new();
+        met.begin();
+        for step in self.transactions.steps(id) {
+            let (place, new) = met.meet(self.transactions.key_of(*step));
+            if new {
+                expected.push(Expected::default());
             }
-            let length = before.map(|before| before.len() + own.len());
-            let fits = length.unwrap_or(own.len()) <= elements.len()
-                && length.is_none_or(|length| length == elements.len())
-                && before.is_none_or(|before| before.iter().zip(elements.iter()).all(|(a, b)| a == b))
-                && own
-                    .iter()
-                    .rev()
-                    .enumerate()
-                    .all(|(back, value)| elements.get(elements.len() - 1 - back) == Some(*value));
-            if !fits {
-                findings.add(AnomalyKind::Internal, || {
-                    let name = self.transactions.key(key);
-                    let own: Vec<String> = own.iter().map(|value| value.to_value().to_string()).collect();
-                    let expected = match before {
-                        Some(before) if own.is_empty() => format!("it had read {} before", whole(before)),
-                        Some(before) => format!(
-                            "it had read {} before and then appended {}",
-                            whole(before),
-                            own.join(", ")
-                        ),
-                        None => format!("it had appended {} before", own.join(", ")),
-                    };
-                    let sentence = format!(
-                        "T{} read {} of key {name}, although {expected}",
-                        id.0,
-                        whole(elements)
-                    );
-                    Finding::new(Some(name.clone()), sentence, vec![id])
-                });
-                return;
+            let expected = &mut expected[place];
+            match *step {
+                Step::Write(write) => expected.own.push(self.transactions.write(write).value),
+                Step::Read { key, seen } => {
+                    let elements = seen.elements().unwrap_or(Elements::NONE);
+                    if !expected.fits(elements) {
+                        findings.add(AnomalyKind::Internal, || self.internal(id, key, elements, expected));
+                        return;
+                    }
+                    expected.before = Some(elements);
+                    expected.own.clear();
+                }
             }
         }
     }
@@ -307,29 +298,26 @@ impl<'t, 'a> Lists<'t, 'a> {
     }
 
     /// Who read one version and appended to it: there can be one such transaction.
-    fn check_lost_updates(&self, findings: &mut Findings) {
+    fn check_lost_updates(&self, met: &mut Met, findings: &mut Findings) {
         let mut updaters: Vec<Vec<(Elements<'a>, OpId)>> = Vec::new();
         for id in self.transactions.ids() {
-            let steps = self.transactions.steps(id);
-            let mut met: Vec<u32> = Vec::new();
-            for (at, step) in steps.iter().enumerate() {
-                let key = match *step {
-                    Step::Read { key, .. } => key,
-                    Step::Write(write) => self.transactions.write(write).key,
-                };
-                if met.contains(&key) {
-                    continue;
-                }
-                met.push(key);
-                let appends = |step: &Step<'_>| matches!(*step, Step::Write(write) if self.transactions.write(write).key == key);
-                if let Step::Read { seen, .. } = *step
-                    && steps[at..].iter().any(appends)
-                {
-                    push_under(
-                        &mut updaters,
-                        key,
-                        (seen.elements().unwrap_or(Elements::NONE), id),
-                    );
+            // For each key the version that was read first, until the key is written.
+            let mut first: Vec<(u32, Option<Elements<'a>>)> = Vec::new();
+            met.begin();
+            for step in self.transactions.steps(id) {
+                let key = self.transactions.key_of(*step);
+                let (place, new) = met.meet(key);
+                match *step {
+                    Step::Read { seen, .. } if new => {
+                        first.push((key, Some(seen.elements().unwrap_or(Elements::NONE))));
+                    }
+                    Step::Write(_) if new => first.push((key, None)),
+                    Step::Read { .. } => {}
+                    Step::Write(_) => {
+                        if let Some(version) = first[place].1.take() {
+                            push_under(&mut updaters, key, (version, id));
+                        }
+                    }
                 }
             }
         }
@@ -343,10 +331,9 @@ impl<'t, 'a> Lists<'t, 'a> {
                 }
                 findings.add(AnomalyKind::LostUpdate, || {
                     let name = self.transactions.key(key as u32);
-                    let who: Vec<String> = group.iter().map(|(_, id)| format!("T{}", id.0)).collect();
                     let sentence = format!(
-                        "{} all read key {name} = {} and then appended to it: each missed what the others appended",
-                        listed(&who),
+                        "{} read key {name} = {} and then appended to it: each missed what the others appended",
+                        all_of(group.iter().map(|&(_, id)| id)),
                         whole(group[0].0),
                     );
                     let ids = group.iter().map(|&(_, id)| id).take(MOST_NAMED).collect();
@@ -466,6 +453,20 @@ impl<'t, 'a> Lists<'t, 'a> {
 
 /// Sentences.
 impl<'a> Lists<'_, 'a> {
+    fn internal(&self, id: OpId, key: u32, elements: Elements<'a>, expected: &Expected<'a>) -> Finding {
+        let name = self.transactions.key(key);
+        let own: Vec<String> = expected.own.iter().map(|value| value.to_value().to_string()).collect();
+        let expected = match expected.before {
+            Some(before) if own.is_empty() => format!("it had read {} before", whole(before)),
+            Some(before) => {
+                format!("it had read {} before and then appended {}", whole(before), own.join(", "))
+            }
+            None => format!("it had appended {} before", own.join(", ")),
+        };
+        let sentence = format!("T{} read {} of key {name}, although {expected}", id.0, whole(elements));
+        Finding::new(Some(name.clone()), sentence, vec![id])
+    }
+
     fn incompatible(&self, key: u32, seen: Seen<'a>, against: OpId, common: usize) -> Finding {
         let name = self.transactions.key(key);
         let order = &self.lists[key as usize].order;
@@ -629,23 +630,10 @@ impl List<'_> {
     }
 }
 
-/// How many transactions one sentence names.
-const MOST_NAMED: usize = 8;
 /// Lists up to this length are shown whole.
 const SHOWN_WHOLE: usize = 12;
 /// How much of a longer one is shown on either side of the place that matters.
 const AROUND: usize = 3;
-
-fn listed(names: &[String]) -> String {
-    match names.len() {
-        0..=MOST_NAMED => names.join(", "),
-        many => format!(
-            "{} and {} more",
-            names[..MOST_NAMED].join(", "),
-            many - MOST_NAMED
-        ),
-    }
-}
 
 /// A list for a sentence; of a long one its end, which says which version it is.
 fn whole(elements: Elements<'_>) -> String {

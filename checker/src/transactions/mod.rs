@@ -53,6 +53,7 @@ mod finding;
 mod graph;
 mod list_append;
 mod long_fork;
+mod met;
 mod node;
 mod rw_register;
 mod search;

@@ -1,7 +1,5 @@
 //! Looks into values where a history keeps them, without copying them.
 
-use std::hash::Hash;
-
 use rustc_hash::FxHashMap;
 
 use crate::history::{Parts, Pool, Value, Word};
@@ -146,10 +144,4 @@ pub(super) fn push_under<T: Clone>(table: &mut Vec<Vec<T>>, under: u32, item: T)
         table.resize(at + 1, Vec::new());
     }
     table[at].push(item);
-}
-
-/// Whether every item is there once.
-pub(super) fn all_different<T: Hash + Eq>(items: impl IntoIterator<Item = T>) -> bool {
-    let mut seen = rustc_hash::FxHashSet::default();
-    items.into_iter().all(|item| seen.insert(item))
 }

@@ -16,8 +16,9 @@ use super::TransactionOptions;
 use super::anomaly::{AnomalyKind, Evidence, Shape};
 use super::consistency::ConsistencyModel;
 use super::explain::Explain;
-use super::finding::{Finding, Findings};
+use super::finding::{Finding, Findings, MOST_NAMED, all_of};
 use super::graph::{Dependencies, Grounds, Relation, happened};
+use super::met::Met;
 use super::node::{Node, push_under};
 use super::transaction::{Step, Transactions, WriteId};
 use super::version_order::{Because, Order, Orders, Touch};
@@ -104,8 +105,9 @@ impl<'t, 'a> Registers<'t, 'a> {
         transactions.refuse_writes_of(&init)?;
         registers.touches.resize_with(transactions.keys.len(), Vec::new);
         let mut updaters: Vec<Vec<(Version, OpId)>> = Vec::new();
+        let mut met = Met::of_keys(transactions.keys.len());
         for id in transactions.ids() {
-            registers.walk(id, &init, unwritten, &mut updaters, findings);
+            registers.walk(id, &mut met, &init, unwritten, &mut updaters, findings);
         }
         registers.check_lost_updates(updaters, findings);
         Ok(registers)
@@ -115,6 +117,7 @@ impl<'t, 'a> Registers<'t, 'a> {
     fn walk(
         &mut self,
         id: OpId,
+        met: &mut Met,
         init: &Value,
         unwritten: Unwritten,
         updaters: &mut Vec<Vec<(Version, OpId)>>,
@@ -123,14 +126,14 @@ impl<'t, 'a> Registers<'t, 'a> {
         let transactions = self.transactions;
         let steps = transactions.steps(id);
         let mut keys: Vec<Known<'a>> = Vec::new();
+        met.begin();
         let mut consistent = true;
         for (at, step) in steps.iter().enumerate() {
             let key = transactions.key_of(*step);
-            let place = keys.iter().position(|known| known.key == key);
-            let place = place.unwrap_or_else(|| {
+            let (place, new) = met.meet(key);
+            if new {
                 keys.push(Known::nothing(key));
-                keys.len() - 1
-            });
+            }
             match *step {
                 Step::Write(write) => {
                     keys[place].written = Some(write);
@@ -287,20 +290,42 @@ impl<'t, 'a> Registers<'t, 'a> {
                 findings.add(AnomalyKind::LostUpdate, || {
                     let name = self.transactions.key(key as u32);
                     let named: Vec<OpId> = group.iter().map(|&(_, id)| id).take(MOST_NAMED).collect();
-                    let who: Vec<String> = named.iter().map(|id| format!("T{}", id.0)).collect();
-                    let more = match group.len() - named.len() {
-                        0 => String::new(),
-                        more => format!(" and {more} more"),
-                    };
                     let sentence = format!(
-                        "{}{more} all read key {name} = {} and then wrote it: each missed what the others wrote",
-                        who.join(", "),
+                        "{} read key {name} = {} and then wrote it: each missed what the others wrote",
+                        all_of(group.iter().map(|&(_, id)| id)),
                         self.value(group[0].0),
                     );
                     Finding::new(Some(name.clone()), sentence, named)
                 });
             }
         }
+    }
+
+    fn cyclic_versions(&self, key: u32, because: Because, cycle: &[Order]) -> Finding {
+        let name = self.transactions.key(key);
+        let orders: Vec<String> = cycle
+            .iter()
+            .map(|order| {
+                let (before, after) = (self.value(order.before), self.value(Version::Written(order.after)));
+                let told = match order.because {
+                    Because::ReadThenWritten => format!("T{} read {before} and wrote {after}", order.shown_by.0.0),
+                    _ => self.followed(order, &before, &after),
+                };
+                format!("{before} before {after}: {told}")
+            })
+            .collect();
+        let sentence = format!(
+            "the values of key {name} are in no order if {}. {}",
+            because.assumption(),
+            orders.join("; ")
+        );
+        let mut named: Vec<OpId> = cycle
+            .iter()
+            .flat_map(|order| [order.shown_by.0, order.shown_by.1])
+            .collect();
+        named.sort_unstable();
+        named.dedup();
+        Finding::new(Some(name.clone()), sentence, named)
     }
 
     /// Adds every dependency to a graph; says which transactions count as having happened.
@@ -313,15 +338,8 @@ impl<'t, 'a> Registers<'t, 'a> {
         self.add_initial(&happened);
         for (because, grounds) in std::mem::take(&mut self.assumed) {
             let cyclic = self.orders.assume(because, &self.touches, grounds.is_certain());
-            for key in cyclic {
-                let name = self.transactions.key(key);
-                findings.add(AnomalyKind::CyclicVersions, || {
-                    let sentence = format!(
-                        "the values of key {name} cannot be in one order if {}",
-                        because.assumption()
-                    );
-                    Finding::new(Some(name.clone()), sentence, Vec::new())
-                });
+            for (key, cycle) in cyclic {
+                findings.add(AnomalyKind::CyclicVersions, || self.cyclic_versions(key, because, &cycle));
             }
             self.assumed.push((because, grounds));
         }
@@ -415,7 +433,7 @@ impl<'t, 'a> Registers<'t, 'a> {
     }
 
     /// How two transactions that followed each other show the order of two versions.
-    fn followed(&self, order: &Order, before: &str, after: &Value) -> String {
+    fn followed(&self, order: &Order, before: &str, after: &str) -> String {
         let (earlier, later) = order.shown_by;
         let did = |id: OpId, version: Version| {
             if self.writer(version) == Some(id) {
@@ -496,9 +514,6 @@ fn assumptions(options: &TransactionOptions) -> Vec<(Because, Grounds)> {
     assumed
 }
 
-/// How many transactions one sentence names.
-const MOST_NAMED: usize = 8;
-
 impl Explain for Registers<'_, '_> {
     fn because(&self, from: OpId, to: OpId, relation: Relation, write: WriteId) -> (String, Option<OpId>) {
         let what = self.transactions.write(write);
@@ -528,7 +543,7 @@ impl Explain for Registers<'_, '_> {
             Because::Process | Because::Realtime => format!(
                 "{first}, and T{} wrote {value}, which came later: {}",
                 to.0,
-                self.followed(order, &self.value(order.before), &value),
+                self.followed(order, &self.value(order.before), &value.to_string()),
             ),
         };
         (text, None)

@@ -121,6 +121,14 @@ impl Component {
     fn cycles(&self, cycles: &mut Cycles) {
         let mut found: Vec<AnomalyKind> = Vec::new();
         for evidence in Evidence::ALL {
+            // Where no edge rests on such evidence, the cycles are those that were found without it.
+            if !self
+                .graph
+                .edge_weights()
+                .any(|link| link.grounds.evidence == evidence)
+            {
+                continue;
+            }
             for shape in Shape::ALL {
                 let kind = AnomalyKind::Cycle(shape, evidence);
                 if found.iter().any(|known| known.implies(kind)) {
@@ -140,13 +148,10 @@ impl Component {
                             |link: &Link| link.relation == Relation::Wr || link.grounds.least == Shape::G1c;
                         self.any_cycle(permitted, wanted, &mut effort)
                     }
-                    Shape::GSingle => self
-                        .any_cycle(
-                            permitted,
-                            |link| link.grounds.least == Shape::GSingle,
-                            &mut effort,
-                        )
-                        .or_else(|| self.single(permitted, &mut effort)),
+                    Shape::GSingle => self.single(permitted, &mut effort).or_else(|| {
+                        let wanted = |link: &Link| link.grounds.least == Shape::GSingle;
+                        self.any_cycle(permitted, wanted, &mut effort)
+                    }),
                     Shape::GNonadjacent => self.nonadjacent(permitted, &mut effort),
                     Shape::G2Item => {
                         self.any_cycle(permitted, |link| link.relation == Relation::Rw, &mut effort)
@@ -175,6 +180,10 @@ impl Component {
         wanted: impl Fn(&Link) -> bool,
         effort: &mut usize,
     ) -> Option<Vec<Edge>> {
+        let wanted = |link: &Link| permitted.allows(link) && wanted(link);
+        if !self.graph.edge_weights().any(wanted) {
+            return None;
+        }
         let rank = self.ranks(permitted);
         let mut best: Option<Vec<Edge>> = None;
         for from in self
@@ -182,11 +191,10 @@ impl Component {
             .node_indices()
             .filter(|&vertex| self.is_transaction(vertex))
         {
-            let starts = self.graph.edges(from).any(|edge| {
-                wanted(edge.weight())
-                    && permitted.allows(edge.weight())
-                    && rank[edge.target().index()] == rank[from.index()]
-            });
+            let starts = self
+                .graph
+                .edges(from)
+                .any(|edge| wanted(edge.weight()) && rank[edge.target().index()] == rank[from.index()]);
             if !starts {
                 continue;
             }
@@ -195,7 +203,12 @@ impl Component {
                 from,
                 |stand, link, to| {
                     let first = stand.vertex == from;
-                    rank[to.index()] == own && permitted.allows(link) && (!first || wanted(link))
+                    rank[to.index()] == own
+                        && if first {
+                            wanted(link)
+                        } else {
+                            permitted.allows(link)
+                        }
                 },
                 effort,
             );

@@ -77,9 +77,9 @@ impl<'a> Transactions<'a> {
             writes: Vec::with_capacity(history.len() * 2),
             by_value: Numbers::default(),
         };
-        let mut key_numbers = Numbers::default();
+        let mut keys = KeyNumbers::default();
         for operation in history.operations() {
-            transactions.add(operation, &mut key_numbers)?;
+            transactions.add(operation, &mut keys)?;
         }
         Ok(transactions)
     }
@@ -136,7 +136,7 @@ impl<'a> Transactions<'a> {
         })
     }
 
-    fn add(&mut self, operation: Operation<'a>, key_numbers: &mut Numbers) -> Result<(), HistoryError> {
+    fn add(&mut self, operation: Operation<'a>, keys: &mut KeyNumbers) -> Result<(), HistoryError> {
         let form = self.form;
         let record = operation.record();
         let happened = record.outcome == Outcome::Ok;
@@ -158,7 +158,6 @@ impl<'a> Transactions<'a> {
             .elements()
             .ok_or_else(|| wrong("a list of steps such as [[\"r\", 1, null], ...]", list))?;
         let first_step = self.steps.len();
-        let first_write = self.writes.len();
         for step in steps.iter() {
             let parts = step
                 .elements()
@@ -167,9 +166,10 @@ impl<'a> Transactions<'a> {
             let (f, key, value) = (parts.get(0), parts.get(1), parts.get(2));
             let (f, key) = f.zip(key).expect("two parts at least");
             let kind = kind_of(f, form).ok_or_else(|| self.unknown(operation, f, form))?;
-            let number = key_numbers.put(0, key, self.keys.len() as u32);
+            let number = keys.numbers.put(0, key, self.keys.len() as u32);
             if number as usize == self.keys.len() {
                 self.keys.push(key.to_value());
+                keys.last_write.push(None);
             }
             let value = value.unwrap_or(Node::Pooled(&self.history.pool, Word::NIL));
             match kind {
@@ -190,7 +190,7 @@ impl<'a> Transactions<'a> {
                             step,
                         ));
                     }
-                    self.add_write(operation, number, value, first_write)?;
+                    self.add_write(operation, number, value, &mut keys.last_write[number as usize])?;
                 }
             }
         }
@@ -210,7 +210,7 @@ impl<'a> Transactions<'a> {
         operation: Operation<'a>,
         key: u32,
         value: Node<'a>,
-        first_write: usize,
+        last_write: &mut Option<WriteId>,
     ) -> Result<(), HistoryError> {
         let new = self.writes.len() as u32;
         let known = self.by_value.put(key, value, new);
@@ -227,8 +227,9 @@ impl<'a> Transactions<'a> {
                 )),
             });
         }
-        for earlier in &mut self.writes[first_write..] {
-            earlier.replaced |= earlier.key == key;
+        if let Some(last) = last_write.replace(WriteId(new)) {
+            let last = &mut self.writes[last.0 as usize];
+            last.replaced = last.by == operation.id();
         }
         self.writes.push(Write {
             by: operation.id(),
@@ -274,6 +275,13 @@ impl<'a> Transactions<'a> {
             .collect();
         format!("[{}]", steps.join(", "))
     }
+}
+
+/// The keys met so far.
+#[derive(Default)]
+struct KeyNumbers {
+    numbers: Numbers,
+    last_write: Vec<Option<WriteId>>,
 }
 
 enum Kind {

@@ -1,8 +1,11 @@
 //! In which order the versions of registers came, as far as that is known.
 
+use std::collections::VecDeque;
+
 use petgraph::Directed;
 use petgraph::algo::kosaraju_scc;
 use petgraph::graph::Graph;
+use petgraph::visit::EdgeRef;
 use rustc_hash::FxHashMap;
 
 use crate::history::{NEVER, OpId};
@@ -64,9 +67,14 @@ impl Orders {
     }
 
     /// Adds what follows if every key is consistent on its own, in the order of processes or of real time.
-    /// Where that makes versions come before themselves and the assumption is a given, the keys are returned
-    /// and the assumption is dropped for them.
-    pub(super) fn assume(&mut self, because: Because, touches: &[Vec<Touch>], given: bool) -> Vec<u32> {
+    /// Where that makes versions come before themselves and the assumption is a given, it is dropped for the
+    /// key, and the key and a cycle are returned.
+    pub(super) fn assume(
+        &mut self,
+        because: Because,
+        touches: &[Vec<Touch>],
+        given: bool,
+    ) -> Vec<(u32, Vec<Order>)> {
         let mut cyclic = Vec::new();
         let mut known: FxHashMap<u32, Vec<Order>> = FxHashMap::default();
         if given {
@@ -89,8 +97,8 @@ impl Orders {
             };
             if given {
                 let before = known.remove(&key).unwrap_or_default();
-                if has_cycle(before.iter().chain(&found)) {
-                    cyclic.push(key);
+                if let Some(cycle) = cycle(before.iter().chain(&found)) {
+                    cyclic.push((key, cycle));
                     continue;
                 }
             }
@@ -198,13 +206,40 @@ fn in_real_time(touches: &[Touch]) -> Vec<Order> {
     orders
 }
 
-fn has_cycle<'a>(orders: impl Iterator<Item = &'a Order>) -> bool {
-    let mut graph: Graph<(), (), Directed, u32> = Graph::default();
+/// A short cycle, if versions come before themselves.
+fn cycle<'a>(orders: impl Iterator<Item = &'a Order>) -> Option<Vec<Order>> {
+    let mut graph: Graph<(), Order, Directed, u32> = Graph::default();
     let mut number = FxHashMap::default();
     for order in orders {
         let mut vertex = |version| *number.entry(version).or_insert_with(|| graph.add_node(()));
         let (before, after) = (vertex(order.before), vertex(Version::Written(order.after)));
-        graph.add_edge(before, after, ());
+        graph.add_edge(before, after, *order);
     }
-    kosaraju_scc(&graph).iter().any(|component| component.len() > 1)
+    let components = kosaraju_scc(&graph);
+    let smallest = components
+        .iter()
+        .filter(|component| component.len() > 1)
+        .min_by_key(|component| component.len())?;
+    let start = smallest[0];
+    let mut came = FxHashMap::default();
+    let mut queue = VecDeque::from([start]);
+    while let Some(vertex) = queue.pop_front() {
+        for edge in graph.edges(vertex) {
+            if smallest.contains(&edge.target()) && !came.contains_key(&edge.target()) {
+                came.insert(edge.target(), (vertex, *edge.weight()));
+                queue.push_back(edge.target());
+            }
+        }
+    }
+    let mut orders = Vec::new();
+    let mut at = start;
+    loop {
+        let (before, order) = came[&at];
+        orders.push(order);
+        at = before;
+        if at == start {
+            orders.reverse();
+            return Some(orders);
+        }
+    }
 }

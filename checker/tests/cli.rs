@@ -1,0 +1,110 @@
+//! The command: what it prints and how it exits.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+fn checker(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_checker"))
+        .args(arguments)
+        .output()
+        .expect("the command runs")
+}
+
+fn own(name: &str) -> String {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/corpus")
+        .join(name)
+        .display()
+        .to_string()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("text")
+}
+
+#[test]
+fn one_line_a_file_and_the_worst_exit_code() {
+    let (legal, illegal) = (own("cut-off.jsonl"), own("stale-read.jsonl"));
+    let output = checker(&["check", &legal, &illegal]);
+    assert_eq!(
+        text(&output.stdout),
+        format!("legal\t{legal}\nillegal\t{illegal}\n")
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(checker(&["check", &legal]).status.code(), Some(0));
+}
+
+#[test]
+fn a_violation_is_explained_in_a_sentence() {
+    let illegal = own("stale-read.jsonl");
+    let output = checker(&["check", &illegal]);
+    let expected = format!(
+        "{illegal}: process 3 read k=4 through n2 from 12.310 s to 12.350 s, but process 1 wrote k=5 through n1 \
+         from 12.150 s to 12.200 s, before that began, and nothing wrote 4 after it (4 had been written by process 0 \
+         from 12.000 s to 12.010 s)\n"
+    );
+    assert_eq!(text(&output.stderr), expected);
+}
+
+#[test]
+fn what_cannot_be_judged_exits_254() {
+    for arguments in [
+        &["check"][..],
+        &["check", "--no-such-flag", "x"],
+        &["check", "--model", "frob", "x"],
+        &["check", "--cas-fail", "perhaps", "x"],
+        &["check", "--time-limit", "soon", "x"],
+        &["check", "/no/such/file"],
+        &["frobnicate"],
+    ] {
+        let output = checker(arguments);
+        assert_eq!(output.status.code(), Some(254), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?} says nothing");
+        assert!(output.stdout.is_empty(), "{arguments:?} prints a verdict");
+    }
+    assert_eq!(checker(&["--help"]).status.code(), Some(0));
+    assert_eq!(checker(&["--version"]).status.code(), Some(0));
+}
+
+#[test]
+fn options_decide_what_a_history_leaves_unsaid() {
+    let folder = tempfile::tempdir().expect("a folder for a history");
+    let path = folder.path().join("h.edn");
+    let history =
+        "{:process 0 :type :invoke :f :cas :value [0 1]}\n{:process 0 :type :fail :f :cas :value [0 1]}\n";
+    std::fs::write(&path, history).expect("the history can be written");
+    let path = path.display().to_string();
+    assert_eq!(
+        checker(&["check", &path]).status.code(),
+        Some(0),
+        "in EDN a failed cas says nothing"
+    );
+    assert_eq!(
+        checker(&["check", "--cas-fail", "mismatch", &path]).status.code(),
+        Some(1)
+    );
+    assert_eq!(
+        checker(&["check", "--cas-fail", "mismatch", "--init", "5", &path])
+            .status
+            .code(),
+        Some(0)
+    );
+}
+
+#[test]
+fn the_analysis_is_json() {
+    let output = checker(&["check", "--json", &own("stale-read.jsonl"), &own("cut-off.jsonl")]);
+    let mut lines = text(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let illegal = lines.next().expect("a line for the first file");
+    assert_eq!(illegal["valid"], false);
+    assert_eq!(illegal["counterexample"]["anomaly"], "stale-read");
+    assert_eq!(
+        illegal["counterexample"]["operations"].as_array().map(Vec::len),
+        Some(3)
+    );
+    let legal = lines.next().expect("a line for the second file");
+    assert_eq!(legal["valid"], true);
+    assert_eq!(legal["witness"]["orders"][0]["order"], serde_json::json!([0]));
+}
