@@ -1,6 +1,7 @@
 //! A node's directory: who it belongs to, the log, the snapshots.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +10,7 @@ use crate::env::{fs, rng};
 use crate::raft::log::LogStore;
 use crate::raft::snapshot::SnapshotDir;
 use crate::raft::wal::WalError;
+use crate::seams::Keeping;
 
 /// What is in the directory, opened.
 pub struct DataDir {
@@ -69,7 +71,11 @@ impl DataDir {
     ///
     /// # Errors
     /// [`DataDirError`] says what, where, and what would mend it.
-    pub fn open(config: &Config) -> Result<DataDir, DataDirError> {
+    pub fn open<D: fs::Disk>(
+        config: &Config,
+        disk: D,
+        keeping: Arc<dyn Keeping>,
+    ) -> Result<DataDir, DataDirError> {
         let path = &config.data_dir;
         let failed = |path: &Path, error| DataDirError::Io {
             path: path.display().to_string(),
@@ -78,7 +84,7 @@ impl DataDir {
         fs::create_dir_all(path).map_err(|error| failed(path, error))?;
         let lock = fs::lock(&path.join("lock")).map_err(|error| failed(path, error))?;
         let incarnation = own(config)?;
-        let log = LogStore::open(fs::RealDisk, &path.join("log"))?;
+        let log = LogStore::open(disk, &path.join("log"), keeping)?;
         let snapshots = path.join("snapshots");
         let snapshots = SnapshotDir::open(&snapshots).map_err(|error| failed(&snapshots, error))?;
         // Reading all of it now, rather than when it is needed, turns damage into one

@@ -55,6 +55,7 @@ pub mod config;
 pub mod data_dir;
 pub mod env;
 pub mod run;
+pub mod seams;
 
 #[cfg(feature = "planted-bugs")]
 pub mod planted;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use kvnode::cli::{Action, Cli, LogFormat, NodePlan};
-use kvnode::run::{End, run};
+use kvnode::run::End;
+#[cfg(not(feature = "planted-bugs"))]
+use kvnode::{env::fs::RealDisk, run::run, seams::Seams};
 
 /// Bad arguments or input.
 const INPUT: u8 = 254;
@@ -67,9 +69,15 @@ fn serve(runtime: &tokio::runtime::Runtime, plan: NodePlan) -> ExitCode {
     };
     // The main thread only waits: all work is the one worker's.
     #[cfg(feature = "planted-bugs")]
-    let node = runtime.spawn(run(plan.config, kvnode::planted::Planted::wrap, ready));
+    let node = runtime.spawn(kvnode::planted::run(plan.config, ready));
     #[cfg(not(feature = "planted-bugs"))]
-    let node = runtime.spawn(run(plan.config, std::convert::identity, ready));
+    let node = runtime.spawn(run(
+        plan.config,
+        RealDisk,
+        Seams::default(),
+        std::convert::identity,
+        ready,
+    ));
     match runtime.block_on(node) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(end @ End::Input(_))) => failed(INPUT, &end),

@@ -23,6 +23,7 @@ use crate::raft::log::LogStore;
 use crate::raft::machine::Machine;
 use crate::raft::{self, Raft, TypeConfig};
 use crate::read_gate::{CONFIRM, ReadGate};
+use crate::seams::Rules;
 use crate::service::{Forward, Service};
 use crate::state::State;
 
@@ -55,9 +56,9 @@ impl Node {
     ///
     /// # Errors
     /// When the storage is damaged, or the settings contradict each other.
-    pub async fn start(config: Config, data: DataDir) -> anyhow::Result<Arc<Node>> {
+    pub async fn start(config: Config, data: DataDir, rules: Arc<dyn Rules>) -> anyhow::Result<Arc<Node>> {
         let caller = Caller::new(&config);
-        let machine = Machine::new(data.snapshots);
+        let machine = Machine::new(data.snapshots, rules);
         let settings = Arc::new(raft::settings(&config)?);
         let network = Network::new(caller.clone());
         let raft = Raft::new(

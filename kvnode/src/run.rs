@@ -13,6 +13,7 @@ use crate::data_dir::DataDir;
 use crate::env::{clock, fs, net};
 use crate::node::Node;
 use crate::peer::network::off_worker;
+use crate::seams::Seams;
 use crate::service::Service;
 use crate::{http, peer};
 
@@ -39,12 +40,14 @@ pub enum End {
 ///
 /// # Errors
 /// [`End`] when the node ended by anything but a signal.
-pub async fn run<S: Service>(
+pub async fn run<S: Service, D: fs::Disk>(
     config: Config,
+    disk: D,
+    seams: Seams,
     wrap: impl FnOnce(Arc<Node>) -> Arc<S>,
     ready: impl FnOnce(&Node),
 ) -> Result<(), End> {
-    let data = DataDir::open(&config).map_err(|error| End::Input(error.into()))?;
+    let data = DataDir::open(&config, disk, seams.keeping).map_err(|error| End::Input(error.into()))?;
     let (http_address, raft_address) = config.listen();
     let http_listener = net::listen(&http_address)
         .await
@@ -52,7 +55,7 @@ pub async fn run<S: Service>(
     let raft_listener = net::listen(&raft_address)
         .await
         .map_err(|error| End::Input(error.into()))?;
-    let node = Node::start(config, data).await.map_err(End::Input)?;
+    let node = Node::start(config, data, seams.rules).await.map_err(End::Input)?;
     info!(node = %node.id(), http = http_address, raft = raft_address, version = crate::VERSION, "listening");
     ready(&node);
 

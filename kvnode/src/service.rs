@@ -9,10 +9,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
+
+use crate::cluster::NodeId;
 use crate::command::{Applied, Command};
 use crate::env::clock::{self, Instant};
 use crate::node::Node;
 use crate::peer::message::{Proof, Refusal};
+use crate::raft::TypeConfig;
 use crate::read_gate::{self, ReadGate};
 
 /// Pause before asking again when no leader is known or it did not answer.
@@ -36,6 +40,37 @@ pub trait Service: Sized + Send + Sync + 'static {
     /// When it does not lead, or no quorum confirms it.
     fn confirm(&self, proof: Proof) -> impl Future<Output = Result<u64, Refusal>> + Send;
 
+    /// Takes entries, or a heartbeat, from a leader.
+    fn append_entries(
+        self: &Arc<Self>,
+        request: AppendEntriesRequest<TypeConfig>,
+    ) -> impl Future<Output = Result<AppendEntriesResponse<TypeConfig>, String>> + Send {
+        async move {
+            self.node()
+                .raft()
+                .append_entries(request)
+                .await
+                .map_err(|error| error.to_string())
+        }
+    }
+
+    /// Answers a candidate, or one that asks whether it would be elected.
+    fn vote(
+        self: &Arc<Self>,
+        _from: &NodeId,
+        request: VoteRequest<TypeConfig>,
+        ballot: Ballot,
+    ) -> impl Future<Output = Result<VoteResponse<TypeConfig>, String>> + Send {
+        async move {
+            let raft = self.node().raft();
+            let answer = match ballot {
+                Ballot::Vote => raft.vote(request).await,
+                Ballot::PreVote => raft.pre_vote(request).await,
+            };
+            answer.map_err(|error| error.to_string())
+        }
+    }
+
     /// Waits until the local state reflects every write acknowledged before the call,
     /// whichever node leads.
     ///
@@ -49,6 +84,11 @@ pub trait Service: Sized + Send + Sync + 'static {
                 .await
                 .map_err(|_| ReadError::Timeout)
         }
+    }
+
+    /// What a client is told of a write without an outcome.
+    fn as_told(&self, error: WriteError) -> WriteError {
+        error
     }
 
     /// Has a command applied, here or by forwarding it one hop to the leader.
@@ -130,6 +170,15 @@ pub trait Service: Sized + Send + Sync + 'static {
             }
         }
     }
+}
+
+/// What a candidate asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ballot {
+    /// The vote.
+    Vote,
+    /// Whether the vote would be given.
+    PreVote,
 }
 
 /// How fresh a read must be. (Reading through the log is a write of nothing: an

@@ -76,7 +76,8 @@ pub async fn write<S: Service>(ask: &Ask<'_, S>, route: WriteRoute) -> Result<Re
         request,
         ..Command::new(operation)
     };
-    let applied = ask.service.write(command, deadline).await?;
+    let written = ask.service.write(command, deadline).await;
+    let applied = written.map_err(|error| ask.service.as_told(error))?;
     let answered = told(&applied).map(|body| json_reply(StatusCode::OK, &body));
     Ok(located(answered.unwrap_or_else(Reply::from), &applied))
 }

@@ -19,7 +19,7 @@ use crate::membership;
 use crate::node::Node;
 use crate::raft::snapshot::SnapshotFile;
 use crate::raft::{Snapshot, SnapshotMeta, Vote};
-use crate::service::Service;
+use crate::service::{Ballot, Service};
 
 /// How long a connection may take to introduce itself.
 const HELLO: Duration = Duration::from_secs(2);
@@ -186,14 +186,22 @@ impl<S: Service> Session<S> {
         let raft = self.service.node().raft().clone();
         match request {
             Request::Append(request) => {
-                let answer = raft.append_entries(request).await.map_err(text)?;
+                let answer = self.service.append_entries(request).await?;
                 if !matches!(answer, AppendEntriesResponse::HigherVote(_)) {
                     self.service.node().note_heard();
                 }
                 Ok(Reply::Append(answer))
             }
-            Request::Vote(request) => raft.vote(request).await.map(Reply::Vote).map_err(text),
-            Request::PreVote(request) => raft.pre_vote(request).await.map(Reply::Vote).map_err(text),
+            Request::Vote(request) => self
+                .service
+                .vote(&self.from, request, Ballot::Vote)
+                .await
+                .map(Reply::Vote),
+            Request::PreVote(request) => self
+                .service
+                .vote(&self.from, request, Ballot::PreVote)
+                .await
+                .map(Reply::Vote),
             Request::TransferLeader(request) => raft
                 .handle_transfer_leader(request)
                 .await

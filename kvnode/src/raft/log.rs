@@ -31,6 +31,7 @@ use super::wal::{Kept, Record, Wal, WalError};
 use super::{Entry, LogId, TypeConfig, Vote};
 use crate::env::clock;
 use crate::env::fs::Disk;
+use crate::seams::Keeping;
 
 /// Most bytes of keys and values read for one message to a follower: one more
 /// entry than fits is never added, and one entry always is.
@@ -85,13 +86,15 @@ impl LogStore {
     ///
     /// # Errors
     /// When a file is damaged, or the file system refuses.
-    pub fn open<D: Disk>(disk: D, directory: &Path) -> Result<LogStore, WalError> {
+    pub fn open<D: Disk>(disk: D, directory: &Path, keeping: Arc<dyn Keeping>) -> Result<LogStore, WalError> {
         let (wal, kept) = Wal::open(disk, directory)?;
+        let kept = keeping.found(kept);
         let (queue, jobs) = mpsc::channel();
         let full = Arc::new(AtomicBool::new(false));
         let writer = Writer {
             wal,
             jobs,
+            keeping,
             full: full.clone(),
             records: Vec::new(),
             waiting: Vec::new(),
@@ -230,6 +233,7 @@ fn stopped() -> io::Error {
 struct Writer<D: Disk> {
     wal: Wal<D>,
     jobs: mpsc::Receiver<Job>,
+    keeping: Arc<dyn Keeping>,
     full: Arc<AtomicBool>,
     records: Vec<Record>,
     waiting: Vec<Done>,
@@ -258,6 +262,7 @@ impl<D: Disk> Writer<D> {
                     None
                 };
             }
+            self.records.retain(|record| self.keeping.keeps(record));
             let written = if self.records.is_empty() {
                 Ok(())
             } else {

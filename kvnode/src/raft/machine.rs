@@ -17,6 +17,7 @@ use super::snapshot::{SnapshotDir, SnapshotFile};
 use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::command::Outcome;
 use crate::feed::Feed;
+use crate::seams::{Place, Rules};
 use crate::state::{Changes, State};
 
 /// The state machine; clones share one state.
@@ -25,6 +26,7 @@ pub struct Machine {
     inner: Arc<RwLock<Inner>>,
     applied: watch::Sender<u64>,
     snapshots: SnapshotDir,
+    rules: Arc<dyn Rules>,
 }
 
 #[derive(Default)]
@@ -37,11 +39,12 @@ struct Inner {
 
 impl Machine {
     /// A machine without any state, keeping its snapshots in `snapshots`.
-    pub fn new(snapshots: SnapshotDir) -> Machine {
+    pub fn new(snapshots: SnapshotDir, rules: Arc<dyn Rules>) -> Machine {
         Machine {
             inner: Arc::default(),
             applied: watch::Sender::new(0),
             snapshots,
+            rules,
         }
     }
 
@@ -77,7 +80,7 @@ impl Machine {
             last_log_id: inner.last,
             last_membership: inner.membership.clone(),
         };
-        (meta, inner.state.clone())
+        self.rules.frozen(meta, inner.state.clone())
     }
 }
 
@@ -97,6 +100,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
         let mut changes = Changes::new();
         while let Some((entry, responder)) = entries.try_next().await? {
             let index = entry.log_id.index;
+            let place = if responder.is_some() {
+                Place::Proposer
+            } else {
+                Place::Follower
+            };
             let outcome = {
                 let mut guard = self.inner.write();
                 let inner = &mut *guard;
@@ -104,7 +112,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 match entry.payload {
                     EntryPayload::Normal(command) => {
                         let term = entry.log_id.leader_id.term;
-                        let outcome = inner.state.apply(term, index, &command, &mut changes);
+                        let at = (term, index, place);
+                        let outcome = self.rules.apply(&mut inner.state, at, &command, &mut changes);
                         inner.feed.push(index, &mut changes);
                         outcome
                     }
@@ -150,6 +159,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         }
         self.snapshots.adopt(&snapshot.path, state.applied())?;
         let applied = state.applied();
+        let state = self.look(|before| self.rules.installed(before, state));
         *self.inner.write() = Inner {
             feed: Feed::starting_after(applied),
             state,

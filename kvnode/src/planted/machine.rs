@@ -1,0 +1,141 @@
+//! Bugs in how commands become state, and state becomes snapshots.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Bug, Bugs};
+use crate::command::{Command, Operation, Outcome};
+use crate::raft::{SnapshotMeta, StoredMembership};
+use crate::seams::{Place, Rules};
+use crate::state::sessions::Sessions;
+use crate::state::{Changes, State};
+
+/// One entry in so many is passed over.
+const SKIP: u64 = 64;
+
+/// Rules that misbehave.
+pub struct PlantedRules {
+    bugs: Bugs,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// The state before the last command.
+    before: Option<State>,
+    /// The membership of the first snapshot.
+    membership: Option<StoredMembership>,
+    /// The stamp of each key's last set.
+    stamps: HashMap<Arc<str>, u64>,
+}
+
+impl PlantedRules {
+    /// Rules with these bugs.
+    pub fn new(bugs: Bugs) -> PlantedRules {
+        PlantedRules {
+            bugs,
+            inner: Mutex::default(),
+        }
+    }
+
+    /// Whether the command is passed over as if it had been applied.
+    fn drops(&self, state: &State, index: u64, place: Place, command: &Command) -> Option<Outcome> {
+        let follower = place == Place::Follower;
+        if self.bugs.has(Bug::ApplySkipsOne) && follower && index.is_multiple_of(SKIP) {
+            return Some(Outcome::Written);
+        }
+        if self.bugs.has(Bug::SessionSeqGreater)
+            && let Some(request) = &command.request
+        {
+            let of_client = state
+                .sessions()
+                .answers()
+                .filter(|(other, _)| other.client == request.client);
+            let highest = of_client.map(|(other, _)| other.number).max();
+            // The highest itself is repeated in earnest; whatever is below is taken for
+            // an old one.
+            if highest.is_some_and(|highest| request.number < highest) {
+                return Some(Outcome::Written);
+            }
+        }
+        match &command.operation {
+            Operation::Delete { .. } if self.bugs.has(Bug::DeleteIgnoredOnReplica) && follower => {
+                Some(Outcome::Deleted(true))
+            }
+            Operation::Set { key, .. } if self.bugs.has(Bug::ClockOrderedWrites) => {
+                let stamp = self.inner.lock().stamps.insert(key.clone(), command.stamp_ms);
+                let newer = stamp.filter(|stamp| *stamp > command.stamp_ms)?;
+                self.inner.lock().stamps.insert(key.clone(), newer);
+                Some(Outcome::Written)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Rules for PlantedRules {
+    fn apply(
+        &self,
+        state: &mut State,
+        at: (u64, u64, Place),
+        command: &Command,
+        changes: &mut Changes,
+    ) -> Outcome {
+        let (term, index, place) = at;
+        if self.bugs.has(Bug::SnapshotOffByOne) {
+            self.inner.lock().before = Some(state.clone());
+        }
+        if let Some(outcome) = self.drops(state, index, place, command) {
+            state.skip(index);
+            return outcome;
+        }
+        if self.bugs.has(Bug::DupApply) {
+            return state.apply(
+                term,
+                index,
+                &Command {
+                    request: None,
+                    ..command.clone()
+                },
+                changes,
+            );
+        }
+        state.apply(term, index, command, changes)
+    }
+
+    fn frozen(&self, mut meta: SnapshotMeta, mut state: State) -> (SnapshotMeta, State) {
+        let mut inner = self.inner.lock();
+        if self.bugs.has(Bug::SnapshotStaleMembership) {
+            let first = inner
+                .membership
+                .get_or_insert_with(|| meta.last_membership.clone());
+            meta.last_membership = first.clone();
+        }
+        if self.bugs.has(Bug::SnapshotOffByOne)
+            && let Some(mut before) = inner.before.take()
+        {
+            before.skip(state.applied());
+            state = before;
+        }
+        if self.bugs.has(Bug::SnapshotWithoutSessions) {
+            let entries = state.entries().map(|(key, entry)| (key.clone(), entry.clone()));
+            state = State::from_parts(state.applied(), state.clock_ms(), entries, Sessions::default());
+        }
+        (meta, state)
+    }
+
+    fn installed(&self, before: &State, received: State) -> State {
+        if !self.bugs.has(Bug::StaleSnapshotInstall) || before.applied() >= received.applied() {
+            return received;
+        }
+        let mut kept = before.clone();
+        if kept.applied() == 0 {
+            // Nothing to keep: the node has just started.
+            return received;
+        }
+        kept.skip(received.applied());
+        kept
+    }
+}
