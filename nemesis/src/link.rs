@@ -29,7 +29,7 @@ impl Probability {
     }
 
     /// At least one of two independent things happens.
-    fn or(self, other: Probability) -> Probability {
+    pub(crate) fn or(self, other: Probability) -> Probability {
         Probability((1.0 - (1.0 - self.0) * (1.0 - other.0)).clamp(0.0, 1.0))
     }
 }

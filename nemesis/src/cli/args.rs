@@ -362,7 +362,7 @@ pub(super) struct PlanArgs {
 /// A lab of any program.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "In the arguments {node} {address} {nodes} {addresses} are filled in.\n\nExample:\n  nemesis lab --nodes 3 --port 8000 -- python3 -m http.server 8000"
+    after_help = "In the arguments {node} {address} {data} {nodes} {addresses} are filled in.\n\nExample:\n  nemesis lab --nodes 3 --port 8000 -- python3 -m http.server 8000"
 )]
 pub(super) struct LabArgs {
     /// How many nodes
@@ -380,6 +380,12 @@ pub(super) struct LabArgs {
     /// Decides every random choice
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
+    /// Simulated disks: each node's working folder can lose power, fail, fill up
+    #[arg(long)]
+    pub(super) disks: bool,
+    /// Clocks that can be made wrong (takes libfaketime)
+    #[arg(long)]
+    pub(super) clocks: bool,
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub(super) command: Vec<String>,

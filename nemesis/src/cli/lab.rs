@@ -89,9 +89,11 @@ fn specs(args: &LabArgs) -> anyhow::Result<Vec<NodeSpec>> {
         .map(|place| address_of(place).to_string())
         .collect();
     let folder = std::path::absolute(&args.dir)?;
-    let spec = |(place, id): (usize, &NodeId)| {
+    let spec = |(place, id): (usize, &NodeId)| -> std::io::Result<NodeSpec> {
+        let data = folder.join(id.as_str()).join("data");
         let fill = |text: &String| -> OsString {
-            text.replace("{nodes}", &names.join(","))
+            text.replace("{data}", &data.to_string_lossy())
+                .replace("{nodes}", &names.join(","))
                 .replace("{addresses}", &addresses.join(","))
                 .replace("{node}", id.as_str())
                 .replace("{address}", &addresses[place])
@@ -107,17 +109,18 @@ fn specs(args: &LabArgs) -> anyhow::Result<Vec<NodeSpec>> {
                 host_port,
             }
         };
-        NodeSpec {
+        std::fs::create_dir_all(&data)?;
+        Ok(NodeSpec {
             id: id.clone(),
             program: program.into(),
             args: rest.iter().map(fill).collect(),
             env: Vec::new(),
-            dir: folder.join(id.as_str()).join("data"),
+            dir: folder.join(id.as_str()),
             log: folder.join(id.as_str()).join("node.log"),
             forward: args.port.iter().enumerate().map(forward).collect(),
-        }
+        })
     };
-    Ok(nodes.iter().enumerate().map(spec).collect())
+    Ok(nodes.iter().enumerate().map(spec).collect::<Result<_, _>>()?)
 }
 
 fn cluster_file(args: &LabArgs, lab: &Lab, owner: u32) -> ClusterFile {

@@ -1,12 +1,13 @@
 //! The lab as a backend.
 
 use crate::backend::{Backend, BackendError, Unsupported};
-use crate::fault::Ability;
+use crate::fault::{Ability, ClockFault, DiskFault};
 use crate::lab::Lab;
+use crate::lab::disk::Disk;
 use crate::lab::rules::Rules;
 use crate::link::LinkMatrix;
 use crate::node::{NodeId, NodeState};
-use crate::probe::LinkProbe;
+use crate::probe::{LinkProbe, Probe};
 
 /// Faults in a lab.
 #[derive(Debug)]
@@ -32,6 +33,11 @@ impl Backend for LabBackend {
     fn can(&self, ability: Ability) -> Result<(), Unsupported> {
         match ability {
             Ability::Partition | Ability::Links | Ability::Kill | Ability::Pause => Ok(()),
+            Ability::PowerFailure | Ability::Disk if self.lab.has_disks() => Ok(()),
+            Ability::PowerFailure | Ability::Disk => Err(Unsupported::new(
+                "this lab has no simulated disks",
+                "start it with them (`--disks`)",
+            )),
             _ => Err(Unsupported::new(
                 format!("this lab has no {ability} faults"),
                 "leave them out",
@@ -74,5 +80,54 @@ impl Backend for LabBackend {
 
     fn resume(&mut self, node: &NodeId) -> Result<(), BackendError> {
         self.lab.machine(node)?.resume()
+    }
+
+    fn power_off(&mut self, node: &NodeId, torn: bool) -> Result<Probe, BackendError> {
+        let machine = self.lab.machine(node)?;
+        machine.kill()?;
+        let seen = machine.with_disk(|disk| disk.lose(torn));
+        let seen = seen.ok_or_else(|| BackendError::unsupported("lab", Ability::PowerFailure, node))?;
+        Ok(Probe::Trial {
+            node: node.clone(),
+            seen,
+            as_wanted: true,
+        })
+    }
+
+    fn set_disk(&mut self, node: &NodeId, faults: &[DiskFault]) -> Result<Probe, BackendError> {
+        let set_and_try = |disk: &Disk| match disk.set_faults(faults) {
+            Ok(())
+                if faults
+                    .iter()
+                    .any(|fault| matches!(fault, DiskFault::BitFlip { .. })) =>
+            {
+                (true, "bits were flipped".to_owned())
+            }
+            Ok(()) => disk.trial(),
+            Err(why) => (false, why),
+        };
+        let seen = self.lab.machine(node)?.with_disk(set_and_try);
+        let (as_wanted, seen) = seen.ok_or_else(|| BackendError::unsupported("lab", Ability::Disk, node))?;
+        Ok(Probe::Trial {
+            node: node.clone(),
+            seen,
+            as_wanted,
+        })
+    }
+
+    fn set_clock(&mut self, node: &NodeId, fault: Option<ClockFault>) -> Result<Probe, BackendError> {
+        let machine = self.lab.machine(node)?;
+        let clock = machine
+            .clock()
+            .ok_or_else(|| BackendError::unsupported("lab", Ability::Clock, node))?;
+        clock
+            .set(fault)
+            .map_err(BackendError::system(format!("the clock of node {node}")))?;
+        let (as_wanted, seen) = clock.trial();
+        Ok(Probe::Trial {
+            node: node.clone(),
+            seen,
+            as_wanted,
+        })
     }
 }

@@ -20,6 +20,8 @@ use nix::unistd::{Pid, getppid};
 use parking_lot::{Condvar, Mutex};
 
 use crate::backend::BackendError;
+use crate::lab::clock::Clock;
+use crate::lab::disk::Disk;
 use crate::namespace::Namespace;
 use crate::node::{EndStatus, NodeId, NodeState};
 
@@ -74,13 +76,22 @@ pub(crate) struct Machine {
     /// Whether the next end is asked for. Set before the signal is sent, so
     /// that no end is ever taken for a crash that we caused.
     asked: Mutex<bool>,
+    disk: Mutex<Option<Disk>>,
+    clock: Option<Clock>,
 }
 
 impl Machine {
-    pub(crate) fn new(spec: NodeSpec, namespace: Namespace) -> Arc<Machine> {
+    pub(crate) fn new(
+        spec: NodeSpec,
+        namespace: Namespace,
+        disk: Option<Disk>,
+        clock: Option<Clock>,
+    ) -> Arc<Machine> {
         Arc::new(Machine {
             spec,
             namespace,
+            disk: Mutex::new(disk),
+            clock,
             process: Mutex::new(Process::Dead {
                 asked: true,
                 status: None,
@@ -138,6 +149,10 @@ impl Machine {
             .stdout(log.try_clone()?)
             .stderr(log)
             .process_group(0);
+        if let Some(clock) = &self.clock {
+            clock.starting()?;
+            command.envs(clock.env());
+        }
         let namespace = self.namespace.file().try_clone()?;
         let runner = nix::unistd::getpid();
         // SAFETY: between fork and exec only system calls are made, no memory is
@@ -214,6 +229,21 @@ impl Machine {
         self.until("the resumption", || {
             self.state().map(|state| state != NodeState::Paused)
         })
+    }
+
+    /// Does something with the node's simulated disk; `None` if it has none.
+    pub(crate) fn with_disk<T>(&self, work: impl FnOnce(&Disk) -> T) -> Option<T> {
+        self.disk.lock().as_ref().map(work)
+    }
+
+    /// The node's clock, if it can be made wrong.
+    pub(crate) fn clock(&self) -> Option<&Clock> {
+        self.clock.as_ref()
+    }
+
+    /// Unmounts the node's simulated disk, if it has one.
+    pub(crate) fn unmount(&self) {
+        drop(self.disk.lock().take());
     }
 
     fn signal(&self, group: Pid, what: Signal) -> Result<(), BackendError> {

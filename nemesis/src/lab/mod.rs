@@ -29,6 +29,8 @@
 //! ```
 
 mod backend;
+mod clock;
+mod disk;
 mod enter;
 mod forward;
 mod machine;
@@ -77,6 +79,13 @@ pub struct LabOptions {
     pub seed: u64,
     /// The device file of the TUN driver.
     pub tun: PathBuf,
+    /// Name of the folder in each node's working directory on which a simulated
+    /// disk is mounted, for power failures and the other disk faults; none runs
+    /// the nodes on the ordinary disk. At the end what is on it stays in the folder.
+    pub simulated_disk: Option<PathBuf>,
+    /// Nodes look at clocks that can be made wrong, by libfaketime. Each look
+    /// then costs them some microseconds.
+    pub fake_clocks: bool,
 }
 
 impl Default for LabOptions {
@@ -84,6 +93,8 @@ impl Default for LabOptions {
         LabOptions {
             seed: 0,
             tun: "/dev/net/tun".into(),
+            simulated_disk: None,
+            fake_clocks: false,
         }
     }
 }
@@ -150,6 +161,11 @@ impl Lab {
         if let Err(error) = open_tun(&options.tun) {
             return Err(doctor::why_no_tun(&options.tun, &error).into());
         }
+        let library = if options.fake_clocks {
+            Some(doctor::find_faketime()?)
+        } else {
+            None
+        };
         let mut ports = Vec::new();
         let mut sockets = Vec::new();
         let mut machines = Vec::new();
@@ -171,7 +187,21 @@ impl Lab {
             sockets.push(socket);
             let id = spec.id.clone();
             wanted.extend(spec.forward.iter().map(|forward| (id.clone(), address, *forward)));
-            machines.push(machine::Machine::new(spec, namespace));
+            let disk = match &options.simulated_disk {
+                Some(folder) => Some(mount_disk(
+                    &spec.dir.join(folder),
+                    disk::seed_of(options.seed, place),
+                )?),
+                None => None,
+            };
+            let clock = match &library {
+                Some(library) => Some(
+                    clock::Clock::new(library, &spec.dir)
+                        .map_err(system(format!("the clock of node {}", spec.id)))?,
+                ),
+                None => None,
+            };
+            machines.push(machine::Machine::new(spec, namespace, disk, clock));
         }
         let device = open_tun(&options.tun)
             .and_then(|device| net::tun(&device, RUNNER).map(|()| device).map_err(Into::into))
@@ -264,6 +294,32 @@ impl Lab {
         self.machine(node)?.wait_until(ready, patience)
     }
 
+    /// Whether the nodes' data is on simulated disks.
+    pub fn has_disks(&self) -> bool {
+        self.inner
+            .machines
+            .iter()
+            .all(|machine| machine.with_disk(|_| ()).is_some())
+    }
+
+    /// Whether the nodes' clocks can be made wrong.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn can_fake_clocks(&self) -> Result<(), Unsupported> {
+        doctor::find_faketime()?;
+        for machine in &self.inner.machines {
+            if machine.clock().is_none() {
+                return Err(Unsupported::new(
+                    "this lab was started with true clocks",
+                    "start it with --clocks",
+                ));
+            }
+            clock::can_be_fooled(&machine.spec.program)?;
+        }
+        Ok(())
+    }
+
     /// A backend for a [`Nemesis`](crate::Nemesis).
     pub fn backend(&self) -> LabBackend {
         LabBackend::new(self.clone())
@@ -298,6 +354,7 @@ impl Inner {
             }
         });
         self.spawner.stop();
+        self.machines.iter().for_each(|machine| machine.unmount());
     }
 }
 
@@ -326,6 +383,13 @@ fn open_tun(path: &Path) -> std::io::Result<File> {
         .write(true)
         .custom_flags(nix::libc::O_NONBLOCK)
         .open(path)
+}
+
+fn mount_disk(path: &Path, seed: u64) -> Result<disk::Disk, LabError> {
+    disk::Disk::mount(path, seed).map_err(|error| match OpenOptions::new().read(true).open(disk::DEVICE) {
+        Err(device) => doctor::why_no_fuse(Path::new(disk::DEVICE), &device).into(),
+        Ok(_) => system(format!("a simulated disk at {}", path.display()))(error),
+    })
 }
 
 fn open_forward(

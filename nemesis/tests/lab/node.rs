@@ -1,12 +1,14 @@
 //! A node for tests: answers one line a connection.
 //!
 //! `id` gets its name; `reach HOST:PORT` gets the answer of the node there to
-//! `id`, or `error ...`; `pid` its process id; `exit N` ends it.
+//! `id`, or `error ...`; `pid` its process id; `clock` its wall clock in seconds;
+//! `exit N` ends it. `append TEXT` (and `append-unsynced`), `rename-unsynced`,
+//! `read` and `list` work on the folder `data`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) fn serve(id: &str, port: u16) -> ExitCode {
     if id == "broken" {
@@ -25,6 +27,29 @@ pub(crate) fn serve(id: &str, port: u16) -> ExitCode {
             ["id"] => id.to_owned(),
             ["pid"] => std::process::id().to_string(),
             ["exit", code] => std::process::exit(code.parse().expect("a code")),
+            ["clock"] => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+                since.as_secs_f64().to_string()
+            }
+            ["append", text] => said(append(text, true)),
+            ["append-unsynced", text] => said(append(text, false)),
+            ["rename-unsynced"] => {
+                let made = std::fs::write("data/new", "x")
+                    .and_then(|()| std::fs::rename("data/new", "data/renamed"));
+                said(made)
+            }
+            ["read"] => match std::fs::read("data/log") {
+                Ok(bytes) => bytes.escape_ascii().to_string(),
+                Err(error) => format!("error {error}"),
+            },
+            ["list"] => {
+                let names = std::fs::read_dir("data").into_iter().flatten().flatten();
+                let mut names: Vec<String> = names
+                    .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                    .collect();
+                names.sort();
+                names.join(" ")
+            }
             ["reach", whom] => {
                 let whom = whom.parse().expect("an address");
                 ask(whom, "id", Duration::from_millis(500)).unwrap_or_else(|error| format!("error {error}"))
@@ -34,6 +59,19 @@ pub(crate) fn serve(id: &str, port: u16) -> ExitCode {
         let _ = writeln!(&client, "{answer}");
     }
     ExitCode::SUCCESS
+}
+
+fn append(text: &str, sync: bool) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open("data/log")?;
+    file.write_all(text.as_bytes())?;
+    if sync { file.sync_data() } else { Ok(()) }
+}
+
+fn said(done: std::io::Result<()>) -> String {
+    done.map_or_else(|error| format!("error {error}"), |()| "ok".to_owned())
 }
 
 /// Asks a node one thing.

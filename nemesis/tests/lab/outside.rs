@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 
 use crate::node::ask;
 
@@ -18,10 +20,21 @@ const MARK: &str = "NEMESIS_TEST_MARK";
 
 type Test = (&'static str, fn(&Scene));
 
-const TESTS: [Test; 8] = [
+const TESTS: [Test; 13] = [
     ("five nodes are cut, killed, paused, restarted", |scene| {
         scene.exits("cut-kill-pause-restart-forward", 0);
     }),
+    ("links get slow, lossy, narrow, and good again", |scene| {
+        scene.exits("links", 0);
+    }),
+    ("disks lose power, fill up, fail, slow down and rot", |scene| {
+        scene.exits("disk", 0);
+    }),
+    ("clocks jump and run", |scene| {
+        scene.exits("clock", 0);
+    }),
+    ("a plain user has a lab", plain_user),
+    ("SIGKILL at any moment ends all", killed_at_any_moment),
     ("a crash is told once and not healed away", |scene| {
         scene.exits("crash", 0);
     }),
@@ -209,5 +222,83 @@ fn killed_within(scene: &Scene) {
         kill(pids[victim], Signal::SIGKILL).expect("it lives");
         wait(&mut child);
         scene.wait_until_gone();
+    }
+}
+
+/// SIGKILL of a process of a lab that is going up, or just up, at moments that
+/// a seed picks.
+fn killed_at_any_moment(scene: &Scene) {
+    let seed = u64::from(std::process::id());
+    println!("  seed {seed}");
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    for round in 0..20 {
+        let mut child = scene.start("hold");
+        std::thread::sleep(Duration::from_micros(rng.random_range(0..200_000)));
+        let mut pids = scene.processes();
+        pids.sort_unstable();
+        let victim = pids.get(rng.random_range(0..3.min(pids.len().max(1)))).copied();
+        let victim = victim.unwrap_or(Pid::from_raw(child.id() as i32));
+        let _ = kill(victim, Signal::SIGKILL);
+        // A node that is killed is no reason for a lab to end.
+        let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+        wait(&mut child);
+        scene.wait_until_gone();
+        assert!(
+            mounts(&scene.folder).is_empty(),
+            "round {round} of seed {seed}: {:?}",
+            mounts(&scene.folder)
+        );
+    }
+}
+
+/// Mounts of ours that the host can see: there must never be any.
+fn mounts(folder: &tempfile::TempDir) -> Vec<String> {
+    let all = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let ours = folder.path().to_string_lossy().into_owned();
+    all.lines()
+        .filter(|line| line.contains(&ours) || line.contains("ordeal-disk"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The same lab, run by somebody without any power.
+fn plain_user(scene: &Scene) {
+    if !nix::unistd::geteuid().is_root() {
+        // Then every test here is that test.
+        return;
+    }
+    let nobody = 65534;
+    // Somebody else's home may keep nobody out.
+    let program = scene.folder.path().join("program");
+    std::fs::copy(std::env::current_exe().expect("this program"), &program).expect("copies");
+    let store = scene.folder.path().join("store");
+    std::fs::create_dir(&store).expect("a new folder");
+    std::os::unix::fs::chown(&store, Some(nobody), Some(nobody)).expect("root may");
+    std::fs::set_permissions(
+        scene.folder.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .expect("ours");
+    let (key, value) = scene.mark.split_once('=').expect("a variable");
+    for scenario in ["cut-kill-pause-restart-forward", "disk"] {
+        let mut command = Command::new(&program);
+        command
+            .args(["scenario", scenario])
+            .arg(store.join(scenario))
+            .env(key, value);
+        std::fs::create_dir(store.join(scenario)).expect("a new folder");
+        std::os::unix::fs::chown(store.join(scenario), Some(nobody), Some(nobody)).expect("root may");
+        std::os::unix::process::CommandExt::uid(&mut command, nobody);
+        std::os::unix::process::CommandExt::gid(&mut command, nobody);
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("starts");
+        let status = wait(&mut child);
+        if status.code() == Some(77) {
+            std::panic::resume_unwind(Box::new(Skipped));
+        }
+        assert_eq!(status.code(), Some(0), "{scenario}");
     }
 }

@@ -23,7 +23,12 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
             return ExitCode::from(77);
         }
     };
-    let lab = match Lab::start(seat, &LabOptions::default(), specs(folder, 5)) {
+    let options = LabOptions {
+        simulated_disk: (name == "disk").then(|| "data".into()),
+        fake_clocks: name == "clock",
+        ..LabOptions::default()
+    };
+    let lab = match Lab::start(seat, &options, specs(folder, 5)) {
         Ok(lab) => lab,
         Err(lab::LabError::Unsupported(why)) => {
             eprintln!("{why}");
@@ -38,6 +43,9 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
     match name {
         "cut-kill-pause-restart-forward" => everything(&lab, folder),
         "crash" => crash(&lab, folder),
+        "disk" => disk(&lab, folder),
+        "clock" => clock(&lab, folder),
+        "links" => links(&lab, folder),
         "hold" => hold(&lab),
         "panic" => panic!("as asked"),
         "exit-9" => return ExitCode::from(9),
@@ -205,4 +213,134 @@ fn hold(lab: &Lab) {
     loop {
         std::thread::park();
     }
+}
+
+fn disk(lab: &Lab, folder: &Path) {
+    let n1 = NodeId::numbered(1);
+    let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 1).expect("a nemesis");
+    let ask1 = |what: &str| ask_at(lab, &n1, what).expect("answers");
+    assert_eq!(ask1("append synced"), "ok");
+    assert_eq!(ask1("append-unsynced lost"), "ok");
+    assert_eq!(ask1("rename-unsynced"), "ok");
+    assert_eq!(ask1("list"), "log renamed");
+    let failed = nemesis
+        .apply(&parse_fault(r#"{"fault":"power-failure","target":"n1"}"#))
+        .expect("fails it");
+    assert!(failed.bit, "{failed:?}");
+    assert!(nemesis.undo(failed.id).expect("starts it").healed);
+    lab.wait_until(&n1, || ask_at(lab, &n1, "id").is_ok(), PATIENCE)
+        .expect("is back");
+    assert_eq!(ask1("read"), "synced");
+    assert_eq!(ask1("list"), "log", "the new name was never synced");
+
+    let full = nemesis.apply(&parse_fault(
+        r#"{"fault":"disk","target":"n1","disk":{"kind":"full"}}"#,
+    ));
+    let full = full.expect("fills it");
+    assert!(full.bit, "{full:?}");
+    // Room within a page that is there already is still room.
+    assert!(ask1(&format!("append {}", "x".repeat(5000))).contains("os error 28"));
+    assert!(nemesis.undo(full.id).expect("makes room").healed);
+    assert_eq!(ask1("append more"), "ok");
+
+    let broken = parse_fault(r#"{"fault":"disk","target":"n1","disk":{"kind":"errors","fsync":1.0}}"#);
+    let broken = nemesis.apply(&broken).expect("breaks it");
+    assert!(broken.bit, "{broken:?}");
+    assert!(ask1("append gone").contains("os error 5"));
+    assert!(nemesis.heal().expect("mends it").healed);
+
+    let slow = parse_fault(r#"{"fault":"disk","target":"n1","disk":{"kind":"slow","fsync":"200ms"}}"#);
+    let slow = nemesis.apply(&slow).expect("slows it");
+    assert!(slow.bit, "{slow:?}");
+    let started = Instant::now();
+    assert_eq!(ask1("append late"), "ok");
+    assert!(
+        started.elapsed() >= Duration::from_millis(200),
+        "an fsync cannot be faster than that"
+    );
+    nemesis.heal().expect("mends it");
+
+    let before = ask1("read");
+    let flip = parse_fault(r#"{"fault":"disk","target":"n1","disk":{"kind":"bit-flip","bits":1}}"#);
+    let flipped = nemesis.apply(&flip).expect("flips");
+    assert!(flipped.bit && flipped.over, "{flipped:?}");
+    assert_ne!(ask1("read"), before);
+    assert!(nemesis.in_force().is_empty());
+
+    let torn = parse_fault(r#"{"fault":"power-failure","target":"all","torn":true}"#);
+    let torn = nemesis.apply(&torn).expect("fails all");
+    assert!(torn.bit, "{torn:?}");
+    nemesis.heal().expect("starts all");
+    lab.wait_until(&n1, || ask_at(lab, &n1, "id").is_ok(), PATIENCE)
+        .expect("is back");
+    drop(nemesis);
+    lab.stop();
+    let kept = std::fs::read_to_string(folder.join("n1/data/log")).expect("what was on the disk stays");
+    assert!(!kept.is_empty());
+}
+
+fn clock(lab: &Lab, folder: &Path) {
+    let n1 = NodeId::numbered(1);
+    let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 1).expect("a nemesis");
+    let off = |node: &NodeId| -> f64 {
+        let seen: f64 = ask_at(lab, node, "clock")
+            .expect("answers")
+            .parse()
+            .expect("a time");
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("after 1970");
+        seen - now.as_secs_f64()
+    };
+    assert!(off(&n1).abs() < 1.0, "{}", off(&n1));
+    let jump = parse_fault(r#"{"fault":"clock","target":"n1","clock":{"kind":"jump","offset_ms":-60000}}"#);
+    let jumped = nemesis.apply(&jump).expect("jumps");
+    assert!(jumped.bit, "{jumped:?}");
+    assert!((off(&n1) + 60.0).abs() < 1.0, "{}", off(&n1));
+    assert!(off(&NodeId::numbered(2)).abs() < 1.0, "only its own");
+    nemesis.undo(jumped.id).expect("sets it right");
+    assert!(off(&n1).abs() < 1.0, "{}", off(&n1));
+    let rate = parse_fault(r#"{"fault":"clock","target":"n1","clock":{"kind":"rate","rate":50.0}}"#);
+    let rated = nemesis.apply(&rate).expect("hurries");
+    let deadline = Instant::now() + PATIENCE;
+    while off(&n1) < 5.0 {
+        assert!(Instant::now() < deadline, "{}", off(&n1));
+    }
+    assert!(nemesis.undo(rated.id).expect("sets it right").healed);
+    assert!(off(&n1).abs() < 1.0, "{}", off(&n1));
+}
+
+fn links(lab: &Lab, folder: &Path) {
+    let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 1).expect("a nemesis");
+    for link in [
+        r#"{"delay":{"mean":"30ms","jitter":"10ms"}}"#,
+        r#"{"loss":0.6}"#,
+        r#"{"loss":1.0}"#,
+        r#"{"duplicate":0.5}"#,
+        r#"{"corrupt":0.6}"#,
+        r#"{"delay":{"mean":"5ms"},"reorder":0.5}"#,
+        r#"{"bandwidth":1000000}"#,
+    ] {
+        let fault = parse_fault(&format!(
+            r#"{{"fault":"links","from":"n1","to":"n2","link":{link}}}"#
+        ));
+        let applied = nemesis.apply(&fault).expect("applies");
+        assert!(applied.bit && applied.seen.len() == 1, "{link}: {applied:?}");
+        let undone = nemesis.undo(applied.id).expect("undoes");
+        assert!(undone.healed, "{link}: {undone:?}");
+    }
+    // A flapping link turns by the keeper's hand.
+    let flap = parse_fault(r#"{"fault":"flap","shape":"n1/n2","down":"50ms","up":"50ms"}"#);
+    let flapping = nemesis.apply(&flap).expect("applies");
+    assert!(flapping.bit, "{flapping:?}");
+    let (mut turns, mut last) = (0, nemesis.desired_links().is_good());
+    let deadline = Instant::now() + PATIENCE;
+    while turns < 4 {
+        nemesis.tick();
+        let now = nemesis.desired_links().is_good();
+        turns += usize::from(now != last);
+        last = now;
+        assert!(Instant::now() < deadline, "{turns} turns");
+    }
+    assert!(nemesis.heal().expect("heals").healed);
 }

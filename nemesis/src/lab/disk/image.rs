@@ -1,0 +1,688 @@
+//! A disk's content twice: as programs see it, and as it would be found after
+//! the power failed. Pure: no FUSE, no clock, no thread.
+//!
+//! What is durable follows POSIX, not a kind file system: a file's bytes are
+//! safe after `fsync` of the file; a name is safe after `fsync` of its folder.
+//! One kindness that every common Linux file system shows and programs rely on:
+//! `fsync` of a file also makes its present names safe.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use rand::RngExt;
+
+use super::pages::{PAGE, Pages, SECTOR};
+
+/// Number of a file or folder.
+pub(crate) type Inode = u64;
+/// The folder that everything is in.
+pub(crate) const ROOT: Inode = 1;
+
+/// What the calls return that fail.
+pub(crate) type Errno = nix::errno::Errno;
+
+/// A file, folder or link.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) kind: Kind,
+    pub(crate) mode: u16,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Nanoseconds since 1970.
+    pub(crate) modified_ns: u64,
+    /// How often it is open now: what is open outlives its names.
+    opens: u32,
+}
+
+/// What a node is.
+#[derive(Clone, Debug)]
+pub(crate) enum Kind {
+    /// A file, as seen, as safe, and the numbers of the pages that differ.
+    File {
+        live: Pages,
+        safe: Pages,
+        dirty: BTreeSet<u64>,
+    },
+    /// A folder, as seen and as safe.
+    Folder {
+        live: BTreeMap<OsString, Inode>,
+        safe: BTreeMap<OsString, Inode>,
+    },
+    /// A symbolic link.
+    Link(PathBuf),
+}
+
+/// The whole disk.
+#[derive(Debug)]
+pub(crate) struct Image {
+    nodes: BTreeMap<Inode, Node>,
+    next: Inode,
+}
+
+/// What a power failure took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub(crate) files: usize,
+    pub(crate) pages: usize,
+    pub(crate) names: usize,
+    /// Sectors that were not synced and survived nevertheless.
+    pub(crate) torn_sectors: usize,
+}
+
+impl Image {
+    pub(crate) fn new(uid: u32, gid: u32) -> Image {
+        let kind = Kind::Folder {
+            live: BTreeMap::new(),
+            safe: BTreeMap::new(),
+        };
+        let root = Node {
+            kind,
+            mode: 0o755,
+            uid,
+            gid,
+            modified_ns: 0,
+            opens: 1,
+        };
+        Image {
+            nodes: BTreeMap::from([(ROOT, root)]),
+            next: ROOT + 1,
+        }
+    }
+
+    pub(crate) fn node(&self, inode: Inode) -> Result<&Node, Errno> {
+        self.nodes.get(&inode).ok_or(Errno::ENOENT)
+    }
+
+    pub(crate) fn node_mut(&mut self, inode: Inode) -> Result<&mut Node, Errno> {
+        self.nodes.get_mut(&inode).ok_or(Errno::ENOENT)
+    }
+
+    /// Names of a folder, as seen.
+    pub(crate) fn names(&self, folder: Inode) -> Result<&BTreeMap<OsString, Inode>, Errno> {
+        match &self.node(folder)?.kind {
+            Kind::Folder { live, .. } => Ok(live),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    fn names_mut(&mut self, folder: Inode) -> Result<&mut BTreeMap<OsString, Inode>, Errno> {
+        match &mut self.node_mut(folder)?.kind {
+            Kind::Folder { live, .. } => Ok(live),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    pub(crate) fn lookup(&self, folder: Inode, name: &OsStr) -> Result<Inode, Errno> {
+        self.names(folder)?.get(name).copied().ok_or(Errno::ENOENT)
+    }
+
+    /// How many names it has, as seen.
+    pub(crate) fn links(&self, inode: Inode) -> u32 {
+        let all = self.nodes.values().filter_map(|node| match &node.kind {
+            Kind::Folder { live, .. } => Some(live.values().filter(|found| **found == inode).count() as u32),
+            _ => None,
+        });
+        all.sum::<u32>().max(u32::from(inode == ROOT))
+    }
+
+    /// Bytes in use.
+    pub(crate) fn allocated(&self) -> u64 {
+        let all = self.nodes.values().map(|node| match &node.kind {
+            Kind::File { live, .. } => live.allocated(),
+            _ => PAGE as u64,
+        });
+        all.sum()
+    }
+
+    /// Makes a new node under a name.
+    pub(crate) fn make(&mut self, folder: Inode, name: &OsStr, node: Node) -> Result<Inode, Errno> {
+        if self.names(folder)?.contains_key(name) {
+            return Err(Errno::EEXIST);
+        }
+        let inode = self.next;
+        self.next += 1;
+        self.nodes.insert(inode, node);
+        self.names_mut(folder)?.insert(name.to_owned(), inode);
+        Ok(inode)
+    }
+
+    /// Makes an open file without a name; closing it removes it.
+    pub(crate) fn anonymous(&mut self) -> Inode {
+        let inode = self.next;
+        self.next += 1;
+        self.nodes.insert(
+            inode,
+            Node {
+                opens: 1,
+                ..Node::file(0o600, 0, 0)
+            },
+        );
+        inode
+    }
+
+    /// Gives a file one more name.
+    pub(crate) fn link(&mut self, inode: Inode, folder: Inode, name: &OsStr) -> Result<(), Errno> {
+        self.node(inode)?;
+        let names = self.names_mut(folder)?;
+        if names.contains_key(name) {
+            return Err(Errno::EEXIST);
+        }
+        names.insert(name.to_owned(), inode);
+        Ok(())
+    }
+
+    pub(crate) fn unlink(&mut self, folder: Inode, name: &OsStr) -> Result<(), Errno> {
+        let inode = self.lookup(folder, name)?;
+        if matches!(self.node(inode)?.kind, Kind::Folder { .. }) {
+            return Err(Errno::EISDIR);
+        }
+        self.names_mut(folder)?.remove(name);
+        self.collect();
+        Ok(())
+    }
+
+    pub(crate) fn rmdir(&mut self, folder: Inode, name: &OsStr) -> Result<(), Errno> {
+        let inode = self.lookup(folder, name)?;
+        if !self.names(inode)?.is_empty() {
+            return Err(Errno::ENOTEMPTY);
+        }
+        self.names_mut(folder)?.remove(name);
+        self.collect();
+        Ok(())
+    }
+
+    /// Moves a name, over another if `replace`.
+    pub(crate) fn rename(
+        &mut self,
+        (folder, name): (Inode, &OsStr),
+        (to_folder, to_name): (Inode, &OsStr),
+        replace: bool,
+    ) -> Result<(), Errno> {
+        let inode = self.lookup(folder, name)?;
+        if let Ok(there) = self.lookup(to_folder, to_name) {
+            if !replace {
+                return Err(Errno::EEXIST);
+            }
+            if there == inode {
+                return Ok(());
+            }
+            let is_folder = |kind: &Kind| matches!(kind, Kind::Folder { .. });
+            match (
+                is_folder(&self.node(inode)?.kind),
+                is_folder(&self.node(there)?.kind),
+            ) {
+                (true, false) => return Err(Errno::ENOTDIR),
+                (false, true) => return Err(Errno::EISDIR),
+                (true, true) if !self.names(there)?.is_empty() => return Err(Errno::ENOTEMPTY),
+                _ => {}
+            }
+        }
+        self.names(to_folder)?;
+        self.names_mut(folder)?.remove(name);
+        self.names_mut(to_folder)?.insert(to_name.to_owned(), inode);
+        self.collect();
+        Ok(())
+    }
+
+    pub(crate) fn opened(&mut self, inode: Inode) -> Result<(), Errno> {
+        self.node_mut(inode)?.opens += 1;
+        Ok(())
+    }
+
+    pub(crate) fn closed(&mut self, inode: Inode) {
+        if let Ok(node) = self.node_mut(inode) {
+            node.opens = node.opens.saturating_sub(1);
+        }
+        self.collect();
+    }
+
+    /// A file's bytes, as seen.
+    pub(crate) fn file(&self, inode: Inode) -> Result<&Pages, Errno> {
+        match &self.node(inode)?.kind {
+            Kind::File { live, .. } => Ok(live),
+            Kind::Folder { .. } => Err(Errno::EISDIR),
+            Kind::Link(_) => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Changes a file's bytes; `touched` are the pages that it may change.
+    pub(crate) fn change(
+        &mut self,
+        inode: Inode,
+        touched: std::ops::Range<u64>,
+        change: impl FnOnce(&mut Pages),
+    ) -> Result<(), Errno> {
+        let Kind::File { live, dirty, .. } = &mut self.node_mut(inode)?.kind else {
+            return Err(Errno::EISDIR);
+        };
+        change(live);
+        dirty.extend(touched);
+        Ok(())
+    }
+
+    pub(crate) fn resize(&mut self, inode: Inode, length: u64) -> Result<(), Errno> {
+        let old = self.file(inode)?.length();
+        let (from, to) = (old.min(length), old.max(length));
+        // Every page from the shorter end on may have changed; those that never
+        // existed cost nothing to sync.
+        let page = PAGE as u64;
+        let present = from / page..to.div_ceil(page).min(from / page + 1);
+        let Kind::File { live, safe, dirty } = &mut self.node_mut(inode)?.kind else {
+            return Err(Errno::EISDIR);
+        };
+        live.resize(length);
+        dirty.extend(present);
+        if length < old {
+            dirty.extend(safe.page_numbers(from / page));
+        }
+        Ok(())
+    }
+
+    /// Makes a file's bytes and its present names safe.
+    pub(crate) fn sync(&mut self, inode: Inode) {
+        if let Some(Node {
+            kind: Kind::File { live, safe, dirty },
+            ..
+        }) = self.nodes.get_mut(&inode)
+        {
+            safe.adopt_length(live);
+            for number in std::mem::take(dirty) {
+                safe.adopt(number, live);
+            }
+        }
+        self.sync_names_of(inode);
+    }
+
+    /// What a failed fsync leaves behind on Linux: the pages count as clean, so
+    /// that the next fsync succeeds without them (Rebello et al. 2020).
+    pub(crate) fn forget_dirty(&mut self, inode: Inode) {
+        if let Some(Node {
+            kind: Kind::File { dirty, .. },
+            ..
+        }) = self.nodes.get_mut(&inode)
+        {
+            dirty.clear();
+        }
+    }
+
+    /// The names of a node, and of the folders above it, where they are new.
+    fn sync_names_of(&mut self, inode: Inode) {
+        let mut above = BTreeSet::new();
+        for (folder, node) in &mut self.nodes {
+            if let Kind::Folder { live, safe } = &mut node.kind {
+                for (name, _) in live.iter().filter(|(_, found)| **found == inode) {
+                    if safe.insert(name.clone(), inode) != Some(inode) && *folder != ROOT {
+                        above.insert(*folder);
+                    }
+                }
+            }
+        }
+        above.into_iter().for_each(|folder| self.sync_names_of(folder));
+    }
+
+    /// Makes the names in a folder safe, gone ones gone.
+    pub(crate) fn sync_folder(&mut self, folder: Inode) {
+        if let Some(Node {
+            kind: Kind::Folder { live, safe },
+            ..
+        }) = self.nodes.get_mut(&folder)
+        {
+            safe.clone_from(live);
+        }
+        self.sync_names_of(folder);
+        self.collect();
+    }
+
+    /// The power fails: what is not safe is gone. With `torn`, of the sectors
+    /// that were not synced each survives by an even chance, and a file's new
+    /// length does too.
+    pub(crate) fn lose(&mut self, torn: Option<&mut impl RngExt>) -> Lost {
+        let mut lost = Lost::default();
+        let mut torn = torn;
+        for node in self.nodes.values_mut() {
+            node.opens = 0;
+            match &mut node.kind {
+                Kind::File { live, safe, dirty } => {
+                    if let Some(rng) = torn.as_deref_mut()
+                        && !dirty.is_empty()
+                    {
+                        lost.torn_sectors += tear(live, safe, dirty, rng);
+                    }
+                    lost.files += usize::from(*live != *safe);
+                    lost.pages += dirty.len();
+                    live.clone_from(safe);
+                    dirty.clear();
+                }
+                Kind::Folder { live, safe } => {
+                    lost.names += live
+                        .iter()
+                        .filter(|(name, inode)| safe.get(*name) != Some(inode))
+                        .count();
+                    live.clone_from(safe);
+                }
+                Kind::Link(_) => {}
+            }
+        }
+        self.node_mut(ROOT).expect("the root is never lost").opens = 1;
+        self.collect();
+        lost
+    }
+
+    /// Flips random bits of random files, on disk and as seen. Returns where.
+    pub(crate) fn flip(&mut self, bits: u32, rng: &mut impl RngExt) -> Vec<(Inode, u64)> {
+        let files: Vec<(Inode, u64)> = self
+            .nodes
+            .iter()
+            .filter_map(|(inode, node)| match &node.kind {
+                Kind::File { live, safe, .. } => Some((*inode, live.length().min(safe.length()))),
+                _ => None,
+            })
+            .filter(|(_, length)| *length > 0)
+            .collect();
+        let total: u64 = files.iter().map(|(_, length)| length).sum();
+        let mut flipped = Vec::new();
+        for _ in 0..if total == 0 { 0 } else { bits } {
+            // Every byte of the disk has the same chance.
+            let mut byte = rng.random_range(0..total);
+            let (inode, _) = *files
+                .iter()
+                .find(|(_, length)| match byte.checked_sub(*length) {
+                    Some(rest) => {
+                        byte = rest;
+                        false
+                    }
+                    None => true,
+                })
+                .expect("the byte is within the total");
+            let bit = byte * 8 + rng.random_range(0..8);
+            if let Ok(Node {
+                kind: Kind::File { live, safe, .. },
+                ..
+            }) = self.node_mut(inode)
+                && live.flip(bit)
+                && safe.flip(bit)
+            {
+                flipped.push((inode, byte));
+            }
+        }
+        flipped
+    }
+
+    /// Removes what has no name, seen or safe, and is not open.
+    fn collect(&mut self) {
+        loop {
+            let mut named = BTreeSet::from([ROOT]);
+            for node in self.nodes.values() {
+                if let Kind::Folder { live, safe } = &node.kind {
+                    named.extend(live.values().chain(safe.values()).copied());
+                }
+            }
+            let before = self.nodes.len();
+            self.nodes
+                .retain(|inode, node| named.contains(inode) || node.opens > 0);
+            if self.nodes.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Everything that is there, as seen: folders before what is in them.
+    pub(crate) fn walk(&self) -> Vec<(PathBuf, &Node)> {
+        let mut found = Vec::new();
+        let mut open = vec![(PathBuf::new(), ROOT)];
+        while let Some((path, inode)) = open.pop() {
+            let Ok(node) = self.node(inode) else { continue };
+            if let Kind::Folder { live, .. } = &node.kind {
+                open.extend(live.iter().map(|(name, inode)| (path.join(name), *inode)));
+            }
+            if inode != ROOT {
+                found.push((path, node));
+            }
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        found
+    }
+}
+
+fn tear(live: &Pages, safe: &mut Pages, dirty: &BTreeSet<u64>, rng: &mut impl RngExt) -> usize {
+    let mut survived = 0;
+    let length_survives = rng.random_bool(0.5);
+    let old = safe.length();
+    for number in dirty {
+        for sector in 0..PAGE / SECTOR {
+            let start = number * PAGE as u64 + (sector * SECTOR) as u64;
+            let within = start < if length_survives { live.length() } else { old };
+            if within && rng.random_bool(0.5) {
+                safe.adopt_sector(*number, sector, live);
+                survived += 1;
+            }
+        }
+    }
+    if length_survives {
+        safe.adopt_length(live);
+    } else {
+        // Nothing may show beyond the end that it had.
+        safe.resize(old);
+    }
+    survived
+}
+
+impl Node {
+    pub(crate) fn new(kind: Kind, mode: u16, uid: u32, gid: u32) -> Node {
+        Node {
+            kind,
+            mode,
+            uid,
+            gid,
+            modified_ns: 0,
+            opens: 0,
+        }
+    }
+
+    pub(crate) fn file(mode: u16, uid: u32, gid: u32) -> Node {
+        let kind = Kind::File {
+            live: Pages::default(),
+            safe: Pages::default(),
+            dirty: BTreeSet::new(),
+        };
+        Node::new(kind, mode, uid, gid)
+    }
+
+    pub(crate) fn folder(mode: u16, uid: u32, gid: u32) -> Node {
+        Node::new(
+            Kind::Folder {
+                live: BTreeMap::new(),
+                safe: BTreeMap::new(),
+            },
+            mode,
+            uid,
+            gid,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::ChaCha8Rng;
+
+    use super::*;
+
+    fn image() -> Image {
+        Image::new(0, 0)
+    }
+
+    fn create(image: &mut Image, folder: Inode, name: &str) -> Inode {
+        image
+            .make(folder, name.as_ref(), Node::file(0o644, 0, 0))
+            .expect("a new name")
+    }
+
+    fn write(image: &mut Image, inode: Inode, offset: u64, text: &str) {
+        let touched = Pages::touched(offset, text.len());
+        image
+            .change(inode, touched, |pages| pages.write(offset, text.as_bytes()))
+            .expect("a file");
+    }
+
+    fn text(image: &Image, name: &str) -> Option<String> {
+        let inode = image.lookup(ROOT, name.as_ref()).ok()?;
+        Some(String::from_utf8_lossy(&image.file(inode).ok()?.read(0, 1 << 20)).into_owned())
+    }
+
+    const NEVER: Option<&mut ChaCha8Rng> = None;
+
+    #[test]
+    fn what_was_not_synced_is_lost_and_what_was_is_not() {
+        let mut image = image();
+        let log = create(&mut image, ROOT, "log");
+        write(&mut image, log, 0, "synced ");
+        image.sync(log);
+        write(&mut image, log, 7, "unsynced");
+        create(&mut image, ROOT, "never");
+        assert_eq!(text(&image, "log").as_deref(), Some("synced unsynced"));
+        let lost = image.lose(NEVER);
+        assert_eq!(text(&image, "log").as_deref(), Some("synced "));
+        assert_eq!(text(&image, "never"), None);
+        assert_eq!((lost.files, lost.names), (1, 1));
+    }
+
+    #[test]
+    fn a_rename_is_safe_only_after_its_folder_is_synced() {
+        let mut image = image();
+        let old = create(&mut image, ROOT, "snap");
+        write(&mut image, old, 0, "old");
+        image.sync(old);
+        let new = create(&mut image, ROOT, "snap.tmp");
+        write(&mut image, new, 0, "new");
+        image.sync(new);
+        image
+            .rename((ROOT, "snap.tmp".as_ref()), (ROOT, "snap".as_ref()), true)
+            .expect("renames");
+        assert_eq!(text(&image, "snap").as_deref(), Some("new"));
+        image.lose(NEVER);
+        assert_eq!(
+            text(&image, "snap").as_deref(),
+            Some("old"),
+            "the rename is undone"
+        );
+        assert_eq!(text(&image, "snap.tmp").as_deref(), Some("new"));
+        image
+            .rename((ROOT, "snap.tmp".as_ref()), (ROOT, "snap".as_ref()), true)
+            .expect("renames");
+        image.sync_folder(ROOT);
+        image.lose(NEVER);
+        assert_eq!(
+            (text(&image, "snap").as_deref(), text(&image, "snap.tmp")),
+            (Some("new"), None)
+        );
+    }
+
+    #[test]
+    fn a_synced_file_in_new_folders_is_found_again() {
+        let mut image = image();
+        let a = image
+            .make(ROOT, "a".as_ref(), Node::folder(0o755, 0, 0))
+            .expect("new");
+        let b = image
+            .make(a, "b".as_ref(), Node::folder(0o755, 0, 0))
+            .expect("new");
+        let file = create(&mut image, b, "file");
+        image.sync(file);
+        image.lose(NEVER);
+        let b = image.lookup(a, "b".as_ref()).expect("kept");
+        assert_eq!(image.lookup(b, "file".as_ref()), Ok(file));
+    }
+
+    #[test]
+    fn an_unlink_is_undone_unless_synced_and_truncation_too() {
+        let mut image = image();
+        let file = create(&mut image, ROOT, "file");
+        write(&mut image, file, 0, &"x".repeat(10_000));
+        image.sync(file);
+        image.resize(file, 10).expect("a file");
+        image.unlink(ROOT, "file".as_ref()).expect("there");
+        image.lose(NEVER);
+        assert_eq!(text(&image, "file").map(|text| text.len()), Some(10_000));
+        image.resize(file, 10).expect("a file");
+        image.sync(file);
+        image.resize(file, 5_000).expect("a file");
+        image.sync(file);
+        image.lose(NEVER);
+        let text = text(&image, "file").expect("there");
+        assert_eq!(
+            (text.len(), text.trim_end_matches('\0').len()),
+            (5_000, 10),
+            "zeroes, not old bytes"
+        );
+    }
+
+    #[test]
+    fn a_failed_fsync_is_not_made_good_by_the_next_one() {
+        let mut image = image();
+        let file = create(&mut image, ROOT, "file");
+        image.sync(file);
+        write(&mut image, file, 0, "lost");
+        image.forget_dirty(file);
+        image.sync(file);
+        image.lose(NEVER);
+        assert_ne!(text(&image, "file").as_deref(), Some("lost"));
+    }
+
+    #[test]
+    fn torn_writes_leave_whole_sectors_of_old_or_new() {
+        let mut partly = 0;
+        for seed in 0..50 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let mut image = image();
+            let file = create(&mut image, ROOT, "file");
+            write(&mut image, file, 0, &"o".repeat(8192));
+            image.sync(file);
+            write(&mut image, file, 0, &"n".repeat(12_288));
+            let lost = image.lose(Some(&mut rng));
+            let bytes = image.file(file).expect("a file").read(0, 1 << 20);
+            assert!(
+                bytes.len() == 8192 || bytes.len() == 12_288,
+                "seed {seed}: {}",
+                bytes.len()
+            );
+            let mut new = 0;
+            for sector in bytes.chunks(SECTOR) {
+                assert!(
+                    sector.iter().all(|byte| *byte == sector[0]),
+                    "seed {seed}: a sector is torn"
+                );
+                new += usize::from(sector[0] == b'n');
+            }
+            assert_eq!(new, lost.torn_sectors, "seed {seed}");
+            partly += usize::from(new > 0 && new < bytes.len() / SECTOR);
+        }
+        assert!(partly > 40, "torn only {partly} times of 50");
+    }
+
+    #[test]
+    fn flipped_bits_are_on_disk_and_seen() {
+        let mut rng = ChaCha8Rng::seed_from_u64(9);
+        let mut image = image();
+        let file = create(&mut image, ROOT, "file");
+        write(&mut image, file, 0, &"a".repeat(100));
+        image.sync(file);
+        assert_eq!(image.flip(3, &mut rng).len(), 3);
+        let seen = image.file(file).expect("a file").read(0, 100);
+        assert_ne!(seen, vec![b'a'; 100]);
+        image.lose(NEVER);
+        assert_eq!(image.file(file).expect("a file").read(0, 100), seen);
+    }
+
+    #[test]
+    fn an_open_file_outlives_its_name() {
+        let mut image = image();
+        let file = create(&mut image, ROOT, "file");
+        image.opened(file).expect("there");
+        image.unlink(ROOT, "file".as_ref()).expect("there");
+        write(&mut image, file, 0, "still here");
+        image.closed(file);
+        assert!(image.node(file).is_err(), "gone with its last handle");
+    }
+}

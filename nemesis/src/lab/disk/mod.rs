@@ -1,0 +1,313 @@
+//! A disk in memory that knows what was synced, mounted where a node keeps its
+//! data. It can lose power, tear writes, fail, fill up, slow down and rot.
+
+mod fs;
+mod image;
+mod pages;
+
+use std::fs::OpenOptions;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fuser::{BackgroundSession, Config, INodeNo, Session, SessionACL};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use parking_lot::Mutex;
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+
+use crate::fault::DiskFault;
+use crate::link::Probability;
+use image::{Image, Inode, Kind, Node, ROOT};
+use pages::Pages;
+
+/// Threads that serve one disk: enough for a slow fsync not to hold up the rest.
+const THREADS: usize = 4;
+/// The device of the FUSE driver.
+pub(crate) const DEVICE: &str = "/dev/fuse";
+
+/// How the disk misbehaves now.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Faults {
+    full: bool,
+    read: Probability,
+    write: Probability,
+    fsync: Probability,
+    slow: Duration,
+}
+
+/// What the file system works on.
+#[derive(Debug)]
+struct State {
+    image: Image,
+    faults: Faults,
+    rng: ChaCha8Rng,
+    syncs: u64,
+    /// Calls that were made to fail.
+    refused: u64,
+}
+
+/// A mounted disk. It is unmounted when dropped.
+pub(crate) struct Disk {
+    path: PathBuf,
+    state: Arc<Mutex<State>>,
+    session: Option<BackgroundSession>,
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Disk")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Disk {
+    /// Mounts a disk at `path`, a folder that is made if missing. What is in it
+    /// already is on the disk, and safe.
+    pub(crate) fn mount(path: &Path, seed: u64) -> std::io::Result<Disk> {
+        std::fs::create_dir_all(path)?;
+        let owner = std::fs::metadata(path)?;
+        let (uid, gid) = (owner.uid(), owner.gid());
+        let mut image = Image::new(uid, gid);
+        load(&mut image, path, ROOT)?;
+        let device = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(nix::libc::O_CLOEXEC)
+            .open(DEVICE)?;
+        let options = format!(
+            "fd={},rootmode=40000,user_id={uid},group_id={gid},default_permissions,allow_other",
+            device.as_raw_fd()
+        );
+        let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
+        mount(
+            Some("ordeal-disk"),
+            path,
+            Some("fuse"),
+            flags,
+            Some(options.as_str()),
+        )?;
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        let state = State {
+            image,
+            faults: Faults::default(),
+            rng,
+            syncs: 0,
+            refused: 0,
+        };
+        let state = Arc::new(Mutex::new(state));
+        let mut config = Config::default();
+        config.n_threads = Some(THREADS);
+        let session = Session::from_fd(
+            fs::Fs(Arc::clone(&state)),
+            OwnedFd::from(device),
+            SessionACL::All,
+            config,
+        )
+        .and_then(Session::spawn);
+        match session {
+            Ok(session) => Ok(Disk {
+                path: path.to_owned(),
+                state,
+                session: Some(session),
+            }),
+            Err(error) => {
+                let _ = umount2(path, MntFlags::MNT_DETACH);
+                Err(error)
+            }
+        }
+    }
+
+    /// The node's power failed (its processes are gone): what was not synced is
+    /// lost. Says what that was.
+    pub(crate) fn lose(&self, torn: bool) -> String {
+        let mut state = self.state.lock();
+        let State { image, rng, .. } = &mut *state;
+        let lost = image.lose(torn.then_some(rng));
+        let mut text = format!(
+            "lost {} names, unsynced writes of {} files ({} pages)",
+            lost.names, lost.files, lost.pages
+        );
+        if torn {
+            text += &format!("; {} unsynced sectors survived", lost.torn_sectors);
+        }
+        text
+    }
+
+    /// Misbehaves in exactly these ways from now on, and flips bits at once.
+    pub(crate) fn set_faults(&self, faults: &[DiskFault]) -> Result<(), String> {
+        let mut state = self.state.lock();
+        let mut sum = Faults::default();
+        let mut flipped = None;
+        for fault in faults {
+            match fault {
+                DiskFault::Full => sum.full = true,
+                DiskFault::Errors { read, write, fsync } => {
+                    sum.read = sum.read.or(*read);
+                    sum.write = sum.write.or(*write);
+                    sum.fsync = sum.fsync.or(*fsync);
+                }
+                DiskFault::Slow { fsync } => sum.slow += fsync.0,
+                DiskFault::BitFlip { bits } => {
+                    let State { image, rng, .. } = &mut *state;
+                    flipped = Some(image.flip(*bits, rng));
+                }
+            }
+        }
+        if let Some(flipped) = flipped {
+            drop(state);
+            if flipped.is_empty() {
+                return Err("there was not a bit on the disk to flip".to_owned());
+            }
+            self.drop_cached(&flipped);
+            return Ok(());
+        }
+        state.faults = sum;
+        Ok(())
+    }
+
+    /// Has the kernel read these files anew.
+    fn drop_cached(&self, changed: &[(Inode, u64)]) {
+        let Some(session) = &self.session else { return };
+        for (inode, _) in changed {
+            // It may not have the file cached at all.
+            let _ = session.notifier().inval_inode(INodeNo(*inode), 0, 0);
+        }
+    }
+
+    /// Tries the disk out with a file that has no name, through the code that
+    /// answers the node, and says what came of it. (Not through the kernel: a
+    /// process that is killed with a file open on a disk that it serves itself
+    /// would wait for itself for ever.)
+    pub(crate) fn trial(&self) -> (bool, String) {
+        let mut state = self.state.lock();
+        let faults = state.faults;
+        let inode = state.image.anonymous();
+        drop(state);
+        let chance = faults.read.or(faults.write).or(faults.fsync).get();
+        // Where failures are a matter of chance, enough tries to see one.
+        let tries = if chance > 0.0 {
+            ((14.0 / chance) as usize).clamp(1, 100_000)
+        } else {
+            1
+        };
+        let mut slowest = Duration::ZERO;
+        let failed = (0..tries).find_map(|_| self.try_once(inode, &mut slowest).err());
+        self.state.lock().image.closed(inode);
+        match failed {
+            Some(errno) => {
+                let meant = match errno {
+                    nix::errno::Errno::ENOSPC => faults.full,
+                    nix::errno::Errno::EIO => chance > 0.0,
+                    _ => false,
+                };
+                (meant, format!("a synced write and a read: {}", errno.desc()))
+            }
+            None => {
+                let meant = !faults.full && chance == 0.0 && slowest >= faults.slow;
+                (
+                    meant,
+                    format!("a synced write and a read worked in {} us", slowest.as_micros()),
+                )
+            }
+        }
+    }
+
+    fn try_once(&self, inode: Inode, slowest: &mut Duration) -> Result<(), nix::errno::Errno> {
+        let started = std::time::Instant::now();
+        let length = self.state.lock().image.file(inode)?.length();
+        self.state.lock().write(inode, length, &[0; 128])?;
+        fs::sync(&self.state, inode)?;
+        self.state.lock().read(inode, length, 128)?;
+        *slowest = (*slowest).max(started.elapsed());
+        Ok(())
+    }
+
+    /// Unmounts, and leaves on the ordinary disk below what was on this one.
+    pub(crate) fn unmount(&mut self) -> std::io::Result<()> {
+        let Some(session) = self.session.take() else {
+            return Ok(());
+        };
+        umount2(&self.path, MntFlags::MNT_DETACH)?;
+        session.join()?;
+        let state = self.state.lock();
+        for (path, node) in state.image.walk() {
+            save(&self.path.join(path), node)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if let Err(error) = self.unmount() {
+            tracing::warn!(%error, path = %self.path.display(), "unmounting a simulated disk");
+        }
+    }
+}
+
+/// Reads what is in a folder of the ordinary disk.
+fn load(image: &mut Image, path: &Path, folder: Inode) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        let mode = (meta.permissions().mode() & 0o7777) as u16;
+        let (uid, gid) = (meta.uid(), meta.gid());
+        let node = if meta.is_dir() {
+            Node::folder(mode, uid, gid)
+        } else if meta.is_symlink() {
+            Node::new(Kind::Link(std::fs::read_link(entry.path())?), mode, uid, gid)
+        } else if meta.is_file() {
+            Node::file(mode, uid, gid)
+        } else {
+            continue;
+        };
+        let inode = image.make(folder, &entry.file_name(), node)?;
+        if meta.is_dir() {
+            load(image, &entry.path(), inode)?;
+        } else if meta.is_file() {
+            let bytes = std::fs::read(entry.path())?;
+            image.change(inode, Pages::touched(0, bytes.len()), |pages| {
+                pages.write(0, &bytes);
+            })?;
+        }
+        image.sync(inode);
+    }
+    image.sync_folder(folder);
+    Ok(())
+}
+
+/// Writes one node to the ordinary disk.
+fn save(path: &Path, node: &Node) -> std::io::Result<()> {
+    match &node.kind {
+        Kind::Folder { .. } => std::fs::create_dir_all(path),
+        Kind::Link(target) => match std::os::unix::fs::symlink(target, path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        },
+        Kind::File { live, .. } => {
+            // Sparse as it was: a preallocated log of 64 MB holds little.
+            let file = OpenOptions::new()
+                .create(true)
+                .write(true)
+                .truncate(true)
+                .open(path)?;
+            file.set_len(live.length())?;
+            for number in live.page_numbers(0) {
+                let offset = number * pages::PAGE as u64;
+                std::os::unix::fs::FileExt::write_all_at(&file, &live.read(offset, pages::PAGE), offset)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// A seed of its own for each node's disk.
+pub(crate) fn seed_of(seed: u64, place: usize) -> u64 {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(place as u64 + 1);
+    rng.random()
+}
