@@ -10,8 +10,8 @@ use super::transaction::{Transactions, WriteId};
 /// Knows what was written and read, so that it can say why one transaction depends on another.
 pub(super) trait Explain {
     /// Why `to` depends on `from` through this write (the later one of ww and rw, the one that was read of wr),
-    /// and the transaction whose read shows it, if it is a third one.
-    fn because(&self, from: OpId, to: OpId, relation: Relation, write: WriteId) -> (String, Option<OpId>);
+    /// and the transactions that show it, if they are others.
+    fn because(&self, from: OpId, to: OpId, relation: Relation, write: WriteId) -> (String, Vec<OpId>);
 }
 
 /// One edge between two transactions, as the search found it.

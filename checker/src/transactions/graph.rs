@@ -86,10 +86,6 @@ impl Dependencies {
         Dependencies { graph, transactions }
     }
 
-    pub(super) fn is_transaction(&self, vertex: NodeIndex<u32>) -> bool {
-        vertex.index() < self.transactions
-    }
-
     /// Adds an edge between two transactions, unless they are one.
     pub(super) fn link(
         &mut self,

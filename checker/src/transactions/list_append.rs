@@ -72,9 +72,9 @@ impl Expected<'_> {
         let Some(rest) = elements.len().checked_sub(self.own.len()) else {
             return false;
         };
-        let begins = self
-            .before
-            .is_none_or(|before| before.len() == rest && before.iter().zip(elements.iter()).all(|(a, b)| a == b));
+        let begins = self.before.is_none_or(|before| {
+            before.len() == rest && before.iter().zip(elements.iter()).all(|(a, b)| a == b)
+        });
         begins && elements.iter().skip(rest).zip(&self.own).all(|(a, b)| a == *b)
     }
 }
@@ -182,7 +182,9 @@ impl<'t, 'a> Lists<'t, 'a> {
                 Step::Read { key, seen } => {
                     let elements = seen.elements().unwrap_or(Elements::NONE);
                     if !expected.fits(elements) {
-                        findings.add(AnomalyKind::Internal, || self.internal(id, key, elements, expected));
+                        findings.add(AnomalyKind::Internal, || {
+                            self.internal(id, key, elements, expected)
+                        });
                         return;
                     }
                     expected.before = Some(elements);
@@ -455,15 +457,27 @@ impl<'t, 'a> Lists<'t, 'a> {
 impl<'a> Lists<'_, 'a> {
     fn internal(&self, id: OpId, key: u32, elements: Elements<'a>, expected: &Expected<'a>) -> Finding {
         let name = self.transactions.key(key);
-        let own: Vec<String> = expected.own.iter().map(|value| value.to_value().to_string()).collect();
+        let own: Vec<String> = expected
+            .own
+            .iter()
+            .map(|value| value.to_value().to_string())
+            .collect();
         let expected = match expected.before {
             Some(before) if own.is_empty() => format!("it had read {} before", whole(before)),
             Some(before) => {
-                format!("it had read {} before and then appended {}", whole(before), own.join(", "))
+                format!(
+                    "it had read {} before and then appended {}",
+                    whole(before),
+                    own.join(", ")
+                )
             }
             None => format!("it had appended {} before", own.join(", ")),
         };
-        let sentence = format!("T{} read {} of key {name}, although {expected}", id.0, whole(elements));
+        let sentence = format!(
+            "T{} read {} of key {name}, although {expected}",
+            id.0,
+            whole(elements)
+        );
         Finding::new(Some(name.clone()), sentence, vec![id])
     }
 
@@ -556,7 +570,7 @@ impl<'a> Lists<'_, 'a> {
 }
 
 impl Explain for Lists<'_, '_> {
-    fn because(&self, from: OpId, to: OpId, relation: Relation, write: WriteId) -> (String, Option<OpId>) {
+    fn because(&self, from: OpId, to: OpId, relation: Relation, write: WriteId) -> (String, Vec<OpId>) {
         let what = self.transactions.write(write);
         let (name, value) = (self.transactions.key(what.key), what.value.to_value());
         let list = &self.lists[what.key as usize];
@@ -589,7 +603,7 @@ impl Explain for Lists<'_, '_> {
                         to.0, from.0
                     )
                 };
-                (text, Some(witness))
+                (text, vec![witness])
             }
             Relation::Rw => {
                 let read = list
@@ -602,19 +616,19 @@ impl Explain for Lists<'_, '_> {
                         "T{} read key {name} = {read} without {value}, which T{} appended and no read shows, so after what was read",
                         from.0, to.0
                     );
-                    (text, None)
+                    (text, Vec::new())
                 } else {
                     let (seen, witness) = shown(end);
                     let text = format!(
                         "T{} read key {name} = {read} without {value}, which T{} appended ({seen})",
                         from.0, to.0
                     );
-                    (text, Some(witness))
+                    (text, vec![witness])
                 }
             }
             Relation::Wr | Relation::Process | Relation::Realtime => {
                 let text = format!("T{} read {value} in key {name}, which T{} appended", to.0, from.0);
-                (text, None)
+                (text, Vec::new())
             }
         }
     }

@@ -60,6 +60,7 @@ pub(super) struct Registers<'t, 'a> {
     /// Reads of values from outside.
     outside: usize,
     assumed: Vec<(Because, Grounds)>,
+    init: Value,
 }
 
 /// A version of a key: a write, or the initial version.
@@ -101,6 +102,7 @@ impl<'t, 'a> Registers<'t, 'a> {
             seen: vec![false; transactions.list.len()],
             outside: 0,
             assumed: assumptions(options),
+            init: init.clone(),
         };
         transactions.refuse_writes_of(&init)?;
         registers.touches.resize_with(transactions.keys.len(), Vec::new);
@@ -306,9 +308,14 @@ impl<'t, 'a> Registers<'t, 'a> {
         let orders: Vec<String> = cycle
             .iter()
             .map(|order| {
-                let (before, after) = (self.value(order.before), self.value(Version::Written(order.after)));
+                let (before, after) = (
+                    self.value(order.before),
+                    self.value(Version::Written(order.after)),
+                );
                 let told = match order.because {
-                    Because::ReadThenWritten => format!("T{} read {before} and wrote {after}", order.shown_by.0.0),
+                    Because::ReadThenWritten => {
+                        format!("T{} read {before} and wrote {after}", order.shown_by.0.0)
+                    }
                     _ => self.followed(order, &before, &after),
                 };
                 format!("{before} before {after}: {told}")
@@ -339,7 +346,9 @@ impl<'t, 'a> Registers<'t, 'a> {
         for (because, grounds) in std::mem::take(&mut self.assumed) {
             let cyclic = self.orders.assume(because, &self.touches, grounds.is_certain());
             for (key, cycle) in cyclic {
-                findings.add(AnomalyKind::CyclicVersions, || self.cyclic_versions(key, because, &cycle));
+                findings.add(AnomalyKind::CyclicVersions, || {
+                    self.cyclic_versions(key, because, &cycle)
+                });
             }
             self.assumed.push((because, grounds));
         }
@@ -427,7 +436,7 @@ impl<'t, 'a> Registers<'t, 'a> {
 
     fn value(&self, version: Version) -> String {
         match version {
-            Version::Initial(_) => "the initial value".to_owned(),
+            Version::Initial(_) => self.init.to_string(),
             Version::Written(write) => self.transactions.write(write).value.to_value().to_string(),
         }
     }
@@ -515,13 +524,13 @@ fn assumptions(options: &TransactionOptions) -> Vec<(Because, Grounds)> {
 }
 
 impl Explain for Registers<'_, '_> {
-    fn because(&self, from: OpId, to: OpId, relation: Relation, write: WriteId) -> (String, Option<OpId>) {
+    fn because(&self, from: OpId, to: OpId, relation: Relation, write: WriteId) -> (String, Vec<OpId>) {
         let what = self.transactions.write(write);
         let (name, value) = (self.transactions.key(what.key), what.value.to_value());
         if relation == Relation::Wr {
             return (
                 format!("T{} read key {name} = {value}, which T{} wrote", to.0, from.0),
-                None,
+                Vec::new(),
             );
         }
         let touched = |version: Version| match relation {
@@ -546,6 +555,6 @@ impl Explain for Registers<'_, '_> {
                 self.followed(order, &self.value(order.before), &value.to_string()),
             ),
         };
-        (text, None)
+        (text, vec![order.shown_by.0, order.shown_by.1])
     }
 }
