@@ -38,10 +38,9 @@ impl Backend for LabBackend {
                 "this lab has no simulated disks",
                 "start it with them (`--disks`)",
             )),
-            _ => Err(Unsupported::new(
-                format!("this lab has no {ability} faults"),
-                "leave them out",
-            )),
+            Ability::Clock => self.lab.can_fake_clocks(),
+            // It asks the system itself, not us.
+            Ability::Membership => Ok(()),
         }
     }
 
