@@ -251,6 +251,17 @@ pub(super) enum Verb {
         /// Which shell
         shell: clap_complete::Shell,
     },
+    /// Measure what the lab costs on this machine (use a release build)
+    Bench,
+    /// One part of bench
+    #[command(hide = true)]
+    BenchPart {
+        /// Which
+        part: String,
+    },
+    /// A node of bench
+    #[command(hide = true)]
+    BenchNode,
     /// Keeps rules of a compose cluster in place and undoes faults whose time is over
     #[command(hide = true)]
     Warden {

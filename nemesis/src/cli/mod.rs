@@ -5,6 +5,7 @@
 //! 254 bad arguments, an unknown node, no such cluster; 255 it could not be done.
 
 mod args;
+mod bench;
 mod hand;
 mod lab;
 mod show;
@@ -52,9 +53,12 @@ pub fn main() -> ExitCode {
             };
         }
     };
-    if let Some(Verb::Lab(lab)) = args.verb {
+    match &args.verb {
         // Before anything that might start a thread.
-        return report(lab::run(&lab));
+        Some(Verb::Lab(lab)) => return report(lab::run(lab)),
+        Some(Verb::BenchPart { part }) => return report(bench::part(part)),
+        Some(Verb::BenchNode) => return report(bench::node()),
+        _ => {}
     }
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -101,7 +105,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
             return Ok(true);
         }
         Verb::Warden { project } => return hand::warden(project, args.cluster.as_deref()),
-        Verb::Lab(_) => unreachable!("the lab was entered before"),
+        Verb::Bench => return bench::run(),
         fault => {
             let (fault, lasting) = fault.fault().map_err(bad)?;
             if args.dry_run {

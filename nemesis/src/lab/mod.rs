@@ -320,6 +320,11 @@ impl Lab {
         Ok(())
     }
 
+    /// Packets that the switch has passed on between all ports so far.
+    pub fn packets_passed(&self) -> u64 {
+        self.inner.switch.board().passed()
+    }
+
     /// A backend for a [`Nemesis`](crate::Nemesis).
     pub fn backend(&self) -> LabBackend {
         LabBackend::new(self.clone())

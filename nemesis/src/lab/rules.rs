@@ -100,6 +100,14 @@ impl Board {
         &self.counts[from * self.ports + to]
     }
 
+    /// Packets passed on over all links.
+    pub(crate) fn passed(&self) -> u64 {
+        self.counts
+            .iter()
+            .map(|count| count.passed.load(Ordering::Acquire))
+            .sum()
+    }
+
     /// Lays rules, and returns once the switch obeys them: no packet that it
     /// reads from now on fares by the old ones.
     pub(crate) fn lay(&self, rules: Rules) -> std::io::Result<()> {

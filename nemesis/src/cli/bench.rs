@@ -1,0 +1,264 @@
+//! `nemesis bench`: what the lab itself costs, measured on this machine.
+//!
+//! Each part runs in a lab of its own, in a process of its own, with this very
+//! program as its nodes.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::bad;
+use crate::fault::Fault;
+use crate::grudge::Direction;
+use crate::lab::{self, Lab, LabOptions, NodeSpec, address_of};
+use crate::nemesis::Nemesis;
+use crate::node::NodeId;
+
+const ECHO: u16 = 7000;
+const ORDERS: u16 = 7001;
+const SINK: u16 = 7002;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The parts, and how many nodes each takes.
+const PARTS: [(&str, usize); 6] = [
+    ("up-5", 5),
+    ("up-50", 50),
+    ("partition", 5),
+    ("switch", 2),
+    ("delay", 2),
+    ("disk", 1),
+];
+
+/// Runs every part and prints what it measured.
+pub(super) fn run() -> anyhow::Result<bool> {
+    for (part, _) in PARTS {
+        let status = Command::new(std::env::current_exe()?)
+            .args(["bench-part", part])
+            .status()?;
+        ensure!(status.success(), "part {part} failed ({status})");
+    }
+    Ok(true)
+}
+
+/// Runs one part, in a lab.
+pub(super) fn part(name: &str) -> anyhow::Result<bool> {
+    let (_, nodes) = PARTS
+        .iter()
+        .find(|(part, _)| *part == name)
+        .ok_or_else(|| bad("no such part"))?;
+    let folder = std::env::temp_dir().join(format!("nemesis-bench-{}", std::process::id()));
+    let before = Instant::now();
+    let seat = lab::enter().map_err(bad)?;
+    let options = LabOptions {
+        simulated_disk: (name == "disk").then(|| "data".into()),
+        ..LabOptions::default()
+    };
+    let lab = Lab::start(seat, &options, specs(&folder, *nodes)?)?;
+    let up = before.elapsed();
+    for node in lab.nodes() {
+        let address = SocketAddr::from((lab.address(node).expect("a node of it"), ORDERS));
+        lab.wait_until(node, || TcpStream::connect(address).is_ok(), PATIENCE)?;
+    }
+    let measured = match name {
+        "partition" => partition(&lab, &folder),
+        "switch" => switch(&lab),
+        "delay" => delay(&lab, &folder),
+        "disk" => order(&lab, 0, "appends 2").map(|rate| format!("{rate} synced 128-byte appends/s")),
+        _ => {
+            let before = Instant::now();
+            lab.stop();
+            let text = format!("{nodes} nodes up in {up:?}, down in {:?}", before.elapsed());
+            Ok(text)
+        }
+    };
+    drop(lab);
+    let _ = std::fs::remove_dir_all(&folder);
+    println!("{name:<10} {}", measured?);
+    Ok(true)
+}
+
+fn specs(folder: &Path, nodes: usize) -> anyhow::Result<Vec<NodeSpec>> {
+    let program = std::env::current_exe()?;
+    let spec = |place: usize| {
+        let id = NodeId::numbered(place + 1);
+        NodeSpec {
+            program: program.clone(),
+            args: vec![OsString::from("bench-node")],
+            env: Vec::new(),
+            dir: folder.join(id.as_str()),
+            log: folder.join(id.as_str()).join("node.log"),
+            forward: Vec::new(),
+            id,
+        }
+    };
+    Ok((0..nodes).map(spec).collect())
+}
+
+/// Has a node measure something.
+fn order(lab: &Lab, place: usize, what: &str) -> anyhow::Result<String> {
+    let address = lab.address(&lab.nodes()[place]).context("a node of it")?;
+    let mut stream = TcpStream::connect((address, ORDERS))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    writeln!(stream, "{what}")?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
+
+fn partition(lab: &Lab, folder: &Path) -> anyhow::Result<String> {
+    let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 0)?;
+    let mut backend = lab.backend();
+    let fault = Fault::Partition {
+        shape: "n1,n2/n3,n4,n5".parse()?,
+        direction: Direction::Both,
+    };
+    let (mut laid, mut whole) = (Vec::new(), Vec::new());
+    for _ in 0..50 {
+        let before = Instant::now();
+        let applied = nemesis.apply(&fault)?;
+        whole.push(before.elapsed());
+        ensure!(applied.bit, "the partition did not bite");
+        let cut = nemesis.desired_links();
+        nemesis.undo(applied.id)?;
+        let before = Instant::now();
+        crate::backend::Backend::set_links(&mut backend, &cut)?;
+        laid.push(before.elapsed());
+        crate::backend::Backend::set_links(&mut backend, &nemesis.desired_links())?;
+    }
+    Ok(format!(
+        "links laid in {:?} (median), {:?} (worst); with journal on disk and probes {:?} (median)",
+        median(&mut laid),
+        laid[laid.len() - 1],
+        median(&mut whole)
+    ))
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn switch(lab: &Lab) -> anyhow::Result<String> {
+    let rtt = order(lab, 0, &format!("rtt {} 5000", address_of(1)))?;
+    let local = order(lab, 0, &format!("rtt {} 5000", Ipv4Addr::LOCALHOST))?;
+    let before = lab.packets_passed();
+    let started = Instant::now();
+    let sent = order(lab, 0, &format!("flood {} 2", address_of(1)))?;
+    let elapsed = started.elapsed().as_secs_f64();
+    let rate = (lab.packets_passed() - before) as f64 / elapsed;
+    Ok(format!(
+        "{rate:.0} packets/s switched (of {sent} sent); round trip {rtt}; over loopback {local}"
+    ))
+}
+
+fn delay(lab: &Lab, folder: &Path) -> anyhow::Result<String> {
+    let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 0)?;
+    let fault = serde_json::from_str(
+        r#"{"fault":"links","from":"n1","to":"n2","link":{"delay":{"mean":"50ms","jitter":"20ms"}}}"#,
+    )?;
+    let applied = nemesis.apply(&fault)?;
+    ensure!(applied.bit, "the delay did not bite");
+    Ok(format!(
+        "50 +- 20 ms one way: {}",
+        order(lab, 0, &format!("rtt {} 400", address_of(1)))?
+    ))
+}
+
+/// A node: echoes, swallows, and measures when told to.
+pub(super) fn node() -> anyhow::Result<bool> {
+    let echo = TcpListener::bind((Ipv4Addr::UNSPECIFIED, ECHO))?;
+    let sink = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, SINK))?;
+    std::thread::spawn(move || {
+        for client in echo.incoming().flatten() {
+            std::thread::spawn(move || echo_back(client));
+        }
+    });
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while sink.recv(&mut buffer).is_ok() {}
+    });
+    let orders = TcpListener::bind((Ipv4Addr::UNSPECIFIED, ORDERS))?;
+    for client in orders.incoming() {
+        let client = client?;
+        let mut line = String::new();
+        BufReader::new(&client).read_line(&mut line)?;
+        let answer = match line.split_whitespace().collect::<Vec<_>>()[..] {
+            ["rtt", whom, count] => rtt(whom.parse()?, count.parse()?),
+            ["flood", whom, secs] => flood(whom.parse()?, secs.parse()?),
+            ["appends", secs] => appends(secs.parse()?),
+            [] => continue,
+            _ => bail!("an order that nobody gave: {line}"),
+        };
+        writeln!(
+            &client,
+            "{}",
+            answer.unwrap_or_else(|error| format!("failed: {error:#}"))
+        )?;
+    }
+    Ok(true)
+}
+
+fn echo_back(mut client: TcpStream) -> std::io::Result<()> {
+    client.set_nodelay(true)?;
+    let mut buffer = [0; 4096];
+    loop {
+        let length = client.read(&mut buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
+        client.write_all(&buffer[..length])?;
+    }
+}
+
+fn rtt(whom: Ipv4Addr, count: usize) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect((whom, ECHO))?;
+    stream.set_nodelay(true)?;
+    let mut times = Vec::with_capacity(count);
+    let mut buffer = [0; 64];
+    for _ in 0..count {
+        let before = Instant::now();
+        stream.write_all(&buffer)?;
+        stream.read_exact(&mut buffer)?;
+        times.push(before.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
+    let mean = times.iter().sum::<f64>() / times.len() as f64;
+    Ok(format!(
+        "mean {mean:.3} p1 {:.3} p50 {:.3} p99 {:.3} ms",
+        at(0.01),
+        at(0.5),
+        at(0.99)
+    ))
+}
+
+fn flood(whom: Ipv4Addr, secs: u64) -> anyhow::Result<String> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    let until = Instant::now() + Duration::from_secs(secs);
+    let mut sent = 0u64;
+    while Instant::now() < until {
+        for _ in 0..32 {
+            sent += u64::from(socket.send_to(&[0; 100], (whom, SINK)).is_ok());
+        }
+    }
+    Ok(sent.to_string())
+}
+
+fn appends(secs: u64) -> anyhow::Result<String> {
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open("data/bench")?;
+    let (started, mut count) = (Instant::now(), 0u64);
+    while started.elapsed() < Duration::from_secs(secs) {
+        file.write_all(&[0; 128])?;
+        file.sync_data()?;
+        count += 1;
+    }
+    Ok(format!("{:.0}", count as f64 / started.elapsed().as_secs_f64()))
+}
