@@ -96,11 +96,22 @@ impl RunConfig {
                 );
             }
         }
-        if args.cluster == ClusterKind::Docker && args.nodes != 5 {
-            bail!(
-                "docker-compose.yml has five nodes: leave --nodes {} away",
-                args.nodes
-            );
+        if args.cluster == ClusterKind::Docker {
+            if usize::from(args.nodes) != DOCKER_NODES {
+                bail!(
+                    "docker-compose.yml has {DOCKER_NODES} nodes: leave --nodes {} away",
+                    args.nodes
+                );
+            }
+            if args.bug.is_some() {
+                bail!("the image has no planted bugs: leave --bug or --cluster docker away");
+            }
+            if system.name != "kvnode" {
+                bail!(
+                    "docker-compose.yml runs kvnode only: leave --system {} away",
+                    args.system
+                );
+            }
         }
         if args.timeout >= Duration::from_secs(60) {
             bail!(
@@ -263,20 +274,25 @@ fn faults(typed: &[String]) -> Result<(Vec<Fault>, usize)> {
     if typed == ["none"] {
         return Ok((Vec::new(), 1));
     }
-    let mut faults = Vec::new();
+    let mut families: Vec<Vec<Fault>> = Vec::new();
     let mut at_once = 1;
     for (i, name) in typed.iter().enumerate() {
         if typed[..i].contains(name) {
             bail!("fault `{name}` is named twice");
         }
         if let Some(found) = faults_named(name) {
-            faults.extend(found);
+            families.push(found);
         } else if let Some(preset) = Preset::named(name) {
-            faults.extend(preset.faults());
+            families.extend(preset.faults.iter().filter_map(|name| faults_named(name)));
             at_once = at_once.max(preset.at_once);
         } else {
             bail!("unknown fault `{name}`; `workloads list` names all, and `none` means none");
         }
     }
-    Ok((faults, at_once))
+    // A plan draws from all faults alike: each family gets the same weight, however many it has.
+    let most = families.iter().map(Vec::len).max().unwrap_or(0);
+    let faults = families
+        .into_iter()
+        .flat_map(|family| family.into_iter().cycle().take(most).collect::<Vec<_>>());
+    Ok((faults.collect(), at_once))
 }

@@ -197,8 +197,12 @@ fn find(store: &Path) -> Result<(PathBuf, ClusterFile)> {
             store.display()
         )
     };
-    let folder = store.join("current").canonicalize().with_context(none)?;
-    let file = ClusterFile::read(&folder).with_context(none)?;
+    let folder = store.join("current");
+    if !folder.join(nemesis::cluster_file::FILE_NAME).exists() {
+        bail!("{}", none());
+    }
+    let folder = folder.canonicalize().with_context(none)?;
+    let file = ClusterFile::read(&folder)?;
     if Client::connect(&folder).is_err() {
         let _ = std::fs::remove_file(folder.join(nemesis::cluster_file::FILE_NAME));
         let _ = std::fs::remove_file(store.join("current"));

@@ -102,22 +102,28 @@ pub(super) struct Driver {
 impl Driver {
     /// Carries `plan` out on the run's clock until it is over or the run stops. What is in force then is left
     /// to the final heal. `ready` waits until all nodes are ready.
+    ///
+    /// Where applying or undoing takes long (containers do), everything after it moves by as much, so that
+    /// each fault lasts as long as planned.
     pub(super) async fn carry_out<F>(mut self, plan: &Plan, ready: impl Fn() -> F)
     where
         F: Future<Output = bool>,
     {
         let mut applied: BTreeMap<usize, FaultId> = BTreeMap::new();
         let events = plan.events();
+        let mut late = Duration::ZERO;
         for (number, (at, event)) in events.iter().enumerate() {
-            if !self.until(on_clock(*at)).await {
+            let due = on_clock(Span(at.0 + late));
+            if !self.until(due).await {
                 return;
             }
+            late += Duration::from_nanos(self.recorder.now().0.saturating_sub(due.0));
             match event {
                 PlanEvent::Begin(step) => {
                     let Step {
                         fault, at, lasting, ..
                     } = &plan.steps[*step];
-                    let over = on_clock(Span(at.0 + lasting.0));
+                    let over = on_clock(Span(at.0 + lasting.0 + late));
                     if let Some(done) = self.apply(fault, over).await
                         && !done.over
                     {
