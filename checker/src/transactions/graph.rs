@@ -258,3 +258,110 @@ pub(super) fn happened(transactions: &Transactions<'_>, seen: &[bool]) -> Vec<bo
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use rand::rngs::ChaCha8Rng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::super::simulate::{TransactionSimulation, Workload};
+    use super::super::transaction::Form;
+    use super::*;
+
+    /// The edges between transactions, relays passed.
+    fn edges(dependencies: &Dependencies, relation: Relation) -> BTreeSet<(usize, usize)> {
+        let mut found = BTreeSet::new();
+        for from in 0..dependencies.transactions {
+            let mut stack = vec![(NodeIndex::new(from), false)];
+            let mut met = BTreeSet::new();
+            while let Some((vertex, inside)) = stack.pop() {
+                for edge in dependencies.graph.edges(vertex) {
+                    let link = edge.weight();
+                    assert_eq!(link.continues, inside, "only what leaves a relay continues");
+                    let to = petgraph::visit::EdgeRef::target(&edge);
+                    if link.relation != relation {
+                        assert!(!inside, "a relay belongs to one relation");
+                    } else if to.index() < dependencies.transactions {
+                        found.insert((from, to.index()));
+                    } else if met.insert(to) {
+                        stack.push((to, true));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn relays_stand_for_every_pair_and_no_other() {
+        for seed in 0..300 {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let count = rng.random_range(2..40);
+            let some = |rng: &mut ChaCha8Rng| -> Vec<OpId> {
+                let share = rng.random_range(0.1..1.0);
+                (0..count).map(OpId).filter(|_| rng.random_bool(share)).collect()
+            };
+            let readers = some(&mut rng);
+            let mut writers: Vec<(OpId, WriteId)> = Vec::new();
+            for id in some(&mut rng) {
+                // Some write twice.
+                for _ in 0..rng.random_range(1..3) {
+                    writers.push((id, WriteId(writers.len() as u32)));
+                }
+            }
+            let mut dependencies = Dependencies::new(count as usize);
+            dependencies.link_all(&readers, &writers, Relation::Rw, Grounds::DATA);
+            let pairs = readers
+                .iter()
+                .flat_map(|reader| writers.iter().map(move |(writer, _)| (reader, writer)));
+            let pairs = pairs.filter(|(reader, writer)| reader != writer);
+            let expected: BTreeSet<_> = pairs.map(|(a, b)| (a.0 as usize, b.0 as usize)).collect();
+            assert_eq!(edges(&dependencies, Relation::Rw), expected, "seed {seed}");
+            let most = PAIRS + 4 * (readers.len() + writers.len());
+            assert!(dependencies.graph.edge_count() <= most, "seed {seed}: not linear");
+        }
+    }
+
+    #[test]
+    fn time_and_processes_are_told_in_full() {
+        for seed in 0..100 {
+            let history = TransactionSimulation {
+                seed,
+                transactions: 60,
+                processes: 1 + seed as usize % 8,
+                unknown: 0.1,
+                workload: Workload::ListAppend,
+                ..TransactionSimulation::default()
+            }
+            .run();
+            let transactions = Transactions::of(&history, Form::ListAppend).unwrap();
+            let counts = |id: OpId| transactions.outcome(id) != Outcome::Fail;
+            let mut dependencies = Dependencies::new(transactions.list.len());
+            dependencies.link_orders(&transactions, counts);
+            let mut expected = BTreeSet::new();
+            for one in transactions.ids().filter(|&id| counts(id)) {
+                for two in transactions.ids().filter(|&id| counts(id)) {
+                    let (a, b) = (history.operation(one), history.operation(two));
+                    let ended = a.completed_at().filter(|_| a.outcome() == Outcome::Ok);
+                    if ended.is_some_and(|ended| ended < b.invoked_at()) {
+                        expected.insert((one.0 as usize, two.0 as usize));
+                    }
+                }
+            }
+            assert_eq!(edges(&dependencies, Relation::Realtime), expected, "seed {seed}");
+            for (one, two) in edges(&dependencies, Relation::Process) {
+                assert!(expected.contains(&(one, two)), "seed {seed}");
+                assert_eq!(
+                    transactions.list[one].process, transactions.list[two].process,
+                    "seed {seed}"
+                );
+            }
+            assert!(
+                dependencies.graph.edge_count() <= 4 * transactions.list.len(),
+                "seed {seed}: not linear"
+            );
+        }
+    }
+}

@@ -156,7 +156,7 @@ fn compare(
 ) -> Seen {
     let mut seen = Seen::default();
     let first = setting("CHECKER_SEED", 1);
-    for seed in first..first + setting("CHECKER_CASES", 3000) {
+    for seed in first..first + setting("CHECKER_CASES", 2000) {
         let history = random_history(seed, workload);
         let transactions = oracle::transactions(&history);
         let legal = oracle(&transactions);
