@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::engine::{self, Answer, Budget, Exhausted, Meter, Moment};
+use crate::engine::{self, Answer, Blocks, Budget, Exhausted, Meter, Moment, Problem};
 use crate::explain;
 use crate::history::{Flaw, Form, History, HistoryError, OpId, Outcome, Value, Word};
 use crate::model::{Bag, Counter, Domain, Fifo, Lock, MultiRegister, RegisterRules, Registers, Set};
@@ -391,6 +391,24 @@ fn search_one<D: Domain>(
     meter: &mut Meter<'_>,
 ) -> Finding {
     let mut problem = domain.compile(history, moments);
+    let first_completed = |problem: &Problem<D::Compiled<'_>>| {
+        let completed = problem.moments.iter().find_map(|moment| match moment.moment() {
+            Moment::Completed(call) => Some(problem.call(call).op),
+            Moment::Invoked(_) => None,
+        });
+        completed.expect("without a completion everything is legal")
+    };
+    match engine::decide(&problem) {
+        Blocks::Legal(calls) => {
+            let order: Vec<OpId> = calls.into_iter().map(|call| problem.call(call).op).collect();
+            let replayed = replay(domain, moments, &order);
+            assert_eq!(replayed, Ok(()), "the order of blocks must replay");
+            return Finding::Legal(order);
+        }
+        // Where the violation is, its explanation finds out.
+        Blocks::Illegal => return Finding::Illegal(first_completed(&problem)),
+        Blocks::NotApplicable => {}
+    }
     match engine::search(&mut problem, meter) {
         Answer::Legal(steps) => {
             let order = engine::order(&mut problem, &steps);
@@ -414,6 +432,11 @@ pub(crate) fn is_illegal<D: Domain>(
     meter: &mut Meter<'_>,
 ) -> Option<bool> {
     let mut problem = domain.compile(history, moments);
+    match engine::decide(&problem) {
+        Blocks::Legal(_) => return Some(false),
+        Blocks::Illegal => return Some(true),
+        Blocks::NotApplicable => {}
+    }
     match engine::search(&mut problem, meter) {
         Answer::Legal(_) => Some(false),
         Answer::Illegal { .. } => Some(true),

@@ -4,7 +4,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashSet;
 
-use crate::engine::{self, Answer, Budget};
+use crate::engine::{self, Answer, Blocks, Budget};
 use crate::generate::{Bug, Mix, Simulation, Values};
 use crate::history::{Event, EventKind, Header, History, Nanos, OpId, ProcessId, Value};
 use crate::model::{Domain, RegisterRules, Registers};
@@ -190,6 +190,15 @@ fn agree(history: &History, init: Value, context: &str) -> bool {
     let legal = oracle::explains(&domain, &moments).expect("small enough for the oracle");
     let budget = Budget::new(None, None);
     let mut problem = domain.compile(history, &moments);
+    match engine::decide(&problem) {
+        Blocks::Legal(calls) => {
+            assert!(legal, "{context}: blocks have an order that the oracle has not");
+            let order: Vec<OpId> = calls.into_iter().map(|call| problem.call(call).op).collect();
+            assert_eq!(replay(&domain, &moments, &order), Ok(()), "{context}: {order:?}");
+        }
+        Blocks::Illegal => assert!(!legal, "{context}: blocks missed an order"),
+        Blocks::NotApplicable => {}
+    }
     match engine::search(&mut problem, &mut budget.meter()) {
         Answer::Legal(steps) => {
             assert!(

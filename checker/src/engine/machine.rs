@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use super::blocks::Observes;
+
 /// A state of the model, numbered within one subhistory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct StateId(pub(crate) u32);
@@ -28,12 +30,20 @@ pub(crate) enum Shape {
 
 /// A compiled model. Takes `&mut self` where states are numbered as they are met.
 pub(crate) trait Machine: Debug {
+    /// Whether searches are worth a version for every width of concurrency.
+    const COMMON: bool = false;
+
     fn init(&self) -> StateId;
 
     /// The state after an operation of the class, or none if it is not possible.
     fn step(&mut self, state: StateId, class: ClassId) -> Option<StateId>;
 
     fn shape(&self, class: ClassId) -> Shape;
+
+    /// What an observation says, where that is simple.
+    fn observes(&self, _observation: ClassId) -> Option<Observes> {
+        None
+    }
 
     /// Whether this state can only be left by an overwrite: observations that need a state are impossible in it,
     /// exchanges too, and operations possible in every state stay in it.
@@ -50,5 +60,30 @@ pub(crate) trait Machine: Debug {
     /// Whether an observation that is open will never be possible again once this state was reached.
     fn missed(&self, _state: StateId, _observation: ClassId) -> bool {
         false
+    }
+}
+
+/// A machine behind a pointer, which has no constants of its own.
+pub(crate) trait DynMachine: Debug {
+    /// See [`Machine::init`].
+    fn dyn_init(&self) -> StateId;
+    /// See [`Machine::step`].
+    fn dyn_step(&mut self, state: StateId, class: ClassId) -> Option<StateId>;
+    /// See [`Machine::shape`].
+    fn dyn_shape(&self, class: ClassId) -> Shape;
+}
+
+/// Models other than the register share one engine: there are many of them.
+impl Machine for Box<dyn DynMachine + '_> {
+    fn init(&self) -> StateId {
+        self.as_ref().dyn_init()
+    }
+
+    fn step(&mut self, state: StateId, class: ClassId) -> Option<StateId> {
+        self.as_mut().dyn_step(state, class)
+    }
+
+    fn shape(&self, class: ClassId) -> Shape {
+        self.as_ref().dyn_shape(class)
     }
 }

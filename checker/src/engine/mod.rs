@@ -1,5 +1,6 @@
 //! Engines that decide one subhistory, whatever the model.
 
+mod blocks;
 mod budget;
 mod machine;
 mod mask;
@@ -10,8 +11,9 @@ mod search;
 mod usage;
 mod window;
 
+pub(crate) use blocks::{Blocks, Observes, decide};
 pub(crate) use budget::{Budget, Exhausted, Meter};
-pub(crate) use machine::{ClassId, Machine, Shape, StateId};
+pub(crate) use machine::{ClassId, DynMachine, Machine, Shape, StateId};
 pub(crate) use order::order;
 pub(crate) use problem::{Call, CallId, Moment, Need, Packed, Problem};
 pub(crate) use search::{Answer, search};

@@ -56,6 +56,9 @@ pub(crate) enum Taken {
 /// Searches with masks as wide as the subhistory needs.
 pub(crate) fn search<M: Machine>(problem: &mut Problem<M>, meter: &mut Meter<'_>) -> Answer {
     let (slots, count) = problem.slots();
+    if !M::COMMON {
+        return Search::<M, Wide>::new(problem, slots, count).run(meter);
+    }
     match count {
         0..=64 => Search::<M, Narrow<1>>::new(problem, slots, count).run(meter),
         65..=128 => Search::<M, Narrow<2>>::new(problem, slots, count).run(meter),
@@ -102,6 +105,8 @@ struct Search<'p, M, B> {
 /// The order in which moves are tried; the least is tried first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
+    /// Demanded, and something that is open waits for it.
+    Wanted,
     Spare,
     /// Possible only in the present state.
     Exchange,
@@ -384,6 +389,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         };
         let plain = self.window.kind(call) == Kind::Traceless;
         let rank = match self.problem.machine.shape(class) {
+            Shape::Overwrite(_) if slot == demanded && plain && self.wanted_now(here, next) => Rank::Wanted,
             _ if slot == demanded => Rank::Demanded,
             Shape::Exchange(..) => Rank::Exchange,
             Shape::Overwrite(_) if plain && next == here.state => {
@@ -502,6 +508,11 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             let class = self.problem.call(self.window.call(slot)).class;
             self.problem.machine.step(next, class).is_some()
         })
+    }
+
+    /// Whether an observation waits for a state that is not the present one.
+    fn wanted_now(&mut self, here: &Configuration<B>, next: StateId) -> bool {
+        next != here.state && self.lets_observe(here, next)
     }
 
     /// Whether an overwrite would hide some other one that is not spare yet.

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::{Domain, Invocation, Model, Observed};
-use crate::engine::{Call, CallId, ClassId, Machine, Need, Packed, Problem, Shape, StateId};
+use crate::engine::{Call, CallId, ClassId, DynMachine, Need, Packed, Problem, Shape, StateId};
 use crate::history::{Flaw, History, OpId, Operation, Outcome, Value};
 use crate::subhistory::Moments;
 
@@ -19,12 +19,12 @@ pub(crate) struct Interned<'m, M: Model> {
     steps: FxHashMap<(StateId, ClassId), Option<StateId>>,
 }
 
-impl<M: Model> Machine for Interned<'_, M> {
-    fn init(&self) -> StateId {
+impl<M: Model> DynMachine for Interned<'_, M> {
+    fn dyn_init(&self) -> StateId {
         StateId(0)
     }
 
-    fn step(&mut self, state: StateId, class: ClassId) -> Option<StateId> {
+    fn dyn_step(&mut self, state: StateId, class: ClassId) -> Option<StateId> {
         if let Some(&known) = self.steps.get(&(state, class)) {
             return known;
         }
@@ -43,7 +43,7 @@ impl<M: Model> Machine for Interned<'_, M> {
         next
     }
 
-    fn shape(&self, class: ClassId) -> Shape {
+    fn dyn_shape(&self, class: ClassId) -> Shape {
         let operation = &self.operations[class.0 as usize];
         match self.model.only_observes(operation) {
             true => Shape::Observation,
@@ -76,7 +76,7 @@ pub(crate) struct General<M> {
 impl<M: Model> Domain for General<M> {
     type Rules = M;
     type Compiled<'a>
-        = Interned<'a, M>
+        = Box<dyn DynMachine + 'a>
     where
         M: 'a;
 
@@ -107,7 +107,11 @@ impl<M: Model> Domain for General<M> {
         }))
     }
 
-    fn compile<'a>(&'a self, history: &'a History, moments: &Moments<'a>) -> Problem<Interned<'a, M>> {
+    fn compile<'a>(
+        &'a self,
+        history: &'a History,
+        moments: &Moments<'a>,
+    ) -> Problem<Box<dyn DynMachine + 'a>> {
         let mut machine = Interned::new(&self.model);
         let mut classes: HashMap<Invocation, ClassId, FxBuildHasher> = HashMap::with_hasher(FxBuildHasher);
         let mut numbers: FxHashMap<OpId, CallId> = FxHashMap::default();
@@ -147,7 +151,7 @@ impl<M: Model> Domain for General<M> {
             }
         }
         Problem {
-            machine,
+            machine: Box::new(machine),
             calls,
             moments: packed,
         }

@@ -4,7 +4,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::register::{Function, RegisterRules, appended, is_mismatch};
 use super::text::{Beginnings, Growth, Piece, TextHash, Texts};
-use crate::engine::{Call, CallId, ClassId, Machine, Moment, Need, Packed, Problem, Shape, StateId};
+use crate::engine::{
+    Call, CallId, ClassId, Machine, Moment, Need, Observes, Packed, Problem, Shape, StateId,
+};
 use crate::history::{History, OpId, Operation, Outcome, Record, Value, Word};
 use crate::subhistory::Moments;
 
@@ -76,6 +78,8 @@ impl Revisions {
 }
 
 impl Machine for RegisterMachine {
+    const COMMON: bool = true;
+
     fn init(&self) -> StateId {
         self.init
     }
@@ -108,6 +112,14 @@ impl Machine for RegisterMachine {
             Effect::Writes(to, _) if self.revisions.is_none() => Shape::Overwrite(to),
             Effect::Appends { .. } => Shape::Total,
             _ => Shape::General,
+        }
+    }
+
+    fn observes(&self, observation: ClassId) -> Option<Observes> {
+        match self.effects[observation.0 as usize] {
+            Effect::Reads(value) => Some(Observes::Is(value)),
+            Effect::Differs(value) => Some(Observes::IsNot(value)),
+            _ => None,
         }
     }
 

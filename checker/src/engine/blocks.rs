@@ -1,0 +1,367 @@
+//! The polynomial path for registers in which no value is written twice.
+//!
+//! Then every read says which write it saw, and a successful exchange which one it replaced. A write, the reads
+//! of its value, the exchange of that value, the reads of the new one, and so on, form a *block* that nothing
+//! else can come into: the value would not come back. So an order of the operations is an order of the blocks.
+//! With `f` the first completion in a block and `s` the last invocation, block A must come before block B exactly
+//! if f(A) < s(B) (zones, after Gibbons & Korach, "Testing shared memories", 1997). Sorted by min(f, s), blocks
+//! are in such an order if there is one:
+//!
+//! - A before B is required, so f(A) < s(B); and B before A is not, so s(A) <= f(B).
+//! - If s(A) <= f(A), then s(A) <= f(A) < s(B) and s(A) <= f(B), so min(A) < min(B).
+//! - Otherwise f(A) < s(A) <= f(B) and f(A) < s(B), so min(A) < min(B).
+//!
+//! Operations of unknown outcome count only if their value was seen. A failed cas saw that some value was not
+//! there; those are put into the order afterwards, and where that fails the search decides.
+
+use super::machine::{Machine, Shape, StateId};
+use super::problem::{CallId, Moment, Need, Problem};
+
+/// What the polynomial path found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Blocks {
+    /// This order explains everything.
+    Legal(Vec<CallId>),
+    /// Nothing does.
+    Illegal,
+    /// Values are not written once each, or failed cas need a search.
+    NotApplicable,
+}
+
+/// What is known of one value.
+#[derive(Clone, Debug, Default)]
+struct Cluster {
+    /// Who made it; nobody if it was there from the beginning.
+    maker: Option<CallId>,
+    /// Whether anybody made it, or it was there.
+    made: bool,
+    /// What it was made from, if an exchange made it.
+    from: Option<StateId>,
+    /// The exchange that took it away.
+    taken_by: Option<CallId>,
+    readers: Vec<CallId>,
+    /// Whether it must have been there.
+    seen: bool,
+}
+
+/// When a call began and ended.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    invoked: u32,
+    completed: u32,
+}
+
+const NEVER: u32 = u32::MAX;
+
+/// Decides a problem whose values are written once each.
+pub(crate) fn decide<M: Machine>(problem: &Problem<M>) -> Blocks {
+    let Some(clusters) = Clusters::new(problem) else {
+        return Blocks::NotApplicable;
+    };
+    let Some(clusters) = clusters.with_seen() else {
+        return Blocks::Illegal;
+    };
+    let Some(mut blocks) = clusters.blocks() else {
+        return Blocks::Illegal;
+    };
+    blocks.sort_by_key(|block| block.place);
+    let order: Vec<CallId> = blocks
+        .iter()
+        .flat_map(|block| block.calls.iter().copied())
+        .collect();
+    if !clusters.in_time(&order) {
+        return Blocks::Illegal;
+    }
+    if clusters.differs.is_empty() {
+        return Blocks::Legal(order);
+    }
+    clusters
+        .place_differs(problem, &order)
+        .map_or(Blocks::NotApplicable, Blocks::Legal)
+}
+
+struct Clusters {
+    of: Vec<Cluster>,
+    spans: Vec<Span>,
+    init: StateId,
+    /// Exchanges of unknown outcome: from, to, and the call.
+    maybe: Vec<(StateId, StateId, CallId)>,
+    /// Observations that some value was not there.
+    differs: Vec<(CallId, StateId)>,
+    moments: usize,
+}
+
+/// A run of calls that nothing else can come into.
+struct Block {
+    calls: Vec<CallId>,
+    /// min(f, s), shifted to make room for the block that was there from the beginning.
+    place: u32,
+}
+
+impl Clusters {
+    fn new<M: Machine>(problem: &Problem<M>) -> Option<Clusters> {
+        let mut spans = vec![
+            Span {
+                invoked: 0,
+                completed: NEVER
+            };
+            problem.calls.len()
+        ];
+        for (at, moment) in problem.moments.iter().enumerate() {
+            match moment.moment() {
+                Moment::Invoked(call) => spans[call.0 as usize].invoked = at as u32,
+                Moment::Completed(call) => spans[call.0 as usize].completed = at as u32,
+            }
+        }
+        let init = problem.machine.init();
+        let mut clusters = Clusters {
+            of: Vec::new(),
+            spans,
+            init,
+            maybe: Vec::new(),
+            differs: Vec::new(),
+            moments: problem.moments.len(),
+        };
+        let first = clusters.cluster(init);
+        (first.made, first.seen) = (true, true);
+        for (number, call) in problem.calls.iter().enumerate() {
+            if call.after.is_some() {
+                return None;
+            }
+            let id = CallId(number as u32);
+            match problem.machine.shape(call.class) {
+                Shape::Overwrite(to) => clusters.made(to, None, id, call.need)?,
+                Shape::Exchange(from, to) => {
+                    clusters.made(to, Some(from), id, call.need)?;
+                    if call.need == Need::Optional {
+                        clusters.maybe.push((from, to, id));
+                    } else {
+                        clusters.cluster(from).seen = true;
+                    }
+                }
+                Shape::Observation => match problem.machine.observes(call.class)? {
+                    Observes::Is(value) => {
+                        let cluster = clusters.cluster(value);
+                        cluster.readers.push(id);
+                        cluster.seen = true;
+                    }
+                    Observes::IsNot(value) => clusters.differs.push((id, value)),
+                },
+                Shape::Total | Shape::General => return None,
+            }
+        }
+        Some(clusters)
+    }
+
+    fn cluster(&mut self, value: StateId) -> &mut Cluster {
+        let at = value.0 as usize;
+        if at >= self.of.len() {
+            self.of.resize_with(at + 1, Cluster::default);
+        }
+        &mut self.of[at]
+    }
+
+    /// Nothing if the value is made twice.
+    fn made(&mut self, value: StateId, from: Option<StateId>, by: CallId, need: Need) -> Option<()> {
+        let cluster = self.cluster(value);
+        if cluster.made {
+            return None;
+        }
+        (cluster.made, cluster.maker, cluster.from) = (true, Some(by), from);
+        cluster.seen |= need == Need::Required;
+        Some(())
+    }
+
+    /// Finds which operations of unknown outcome must have happened, and which exchange took each value away.
+    /// Nothing if two did, or if a value was seen that nobody made.
+    fn with_seen(mut self) -> Option<Clusters> {
+        let mut queue: Vec<(StateId, StateId, CallId)> = Vec::new();
+        let mut from_of: Vec<Option<(StateId, CallId)>> = vec![None; self.of.len()];
+        for &(from, to, call) in &self.maybe {
+            from_of[to.0 as usize] = Some((from, call));
+            if self.of[to.0 as usize].seen {
+                queue.push((from, to, call));
+            }
+        }
+        while let Some((from, _, _)) = queue.pop() {
+            let at = from.0 as usize;
+            if at >= self.of.len() {
+                return None;
+            }
+            if !self.of[at].seen {
+                self.of[at].seen = true;
+                queue.extend(from_of[at].map(|(before, call)| (before, from, call)));
+            }
+        }
+        for at in 0..self.of.len() {
+            let cluster = &self.of[at];
+            if !cluster.seen {
+                continue;
+            }
+            if !cluster.made {
+                return None;
+            }
+            if let (Some(from), Some(maker)) = (cluster.from, cluster.maker) {
+                let source = &mut self.of[from.0 as usize];
+                if source.taken_by.replace(maker).is_some() {
+                    return None;
+                }
+            }
+        }
+        Some(self)
+    }
+
+    /// Every block; nothing if one contradicts itself.
+    fn blocks(&self) -> Option<Vec<Block>> {
+        let mut next_of = vec![None; self.of.len()];
+        let mut seen = 0;
+        for (at, cluster) in self.of.iter().enumerate().filter(|(_, cluster)| cluster.seen) {
+            seen += 1;
+            if let Some(from) = cluster.from {
+                next_of[from.0 as usize] = Some(at);
+            }
+        }
+        let mut blocks = Vec::new();
+        let mut visited = 0;
+        for (at, cluster) in self.of.iter().enumerate() {
+            if !cluster.seen || cluster.from.is_some() {
+                continue;
+            }
+            let mut calls = Vec::new();
+            let (mut first_completed, mut last_invoked) = (NEVER, 0);
+            let mut stage = Some(at);
+            while let Some(at) = stage {
+                visited += 1;
+                let cluster = &self.of[at];
+                let begins = calls.len();
+                calls.extend(cluster.maker);
+                for part in [
+                    begins..calls.len(),
+                    calls.len()..calls.len() + cluster.readers.len(),
+                ] {
+                    if part.start == calls.len() {
+                        calls.extend(&cluster.readers);
+                    }
+                    // Whatever comes later must not have completed before something earlier was invoked.
+                    let spans = || calls[part.clone()].iter().map(|call| self.spans[call.0 as usize]);
+                    if spans().any(|span| span.completed < last_invoked) {
+                        return None;
+                    }
+                    for span in spans() {
+                        first_completed = first_completed.min(span.completed);
+                        last_invoked = last_invoked.max(span.invoked);
+                    }
+                }
+                stage = next_of[at];
+            }
+            let place = if StateId(at as u32) == self.init {
+                0
+            } else {
+                first_completed.min(last_invoked) + 1
+            };
+            if !calls.is_empty() {
+                blocks.push(Block { calls, place });
+            }
+        }
+        // Exchanges that only lead to one another begin nowhere.
+        (visited == seen).then_some(blocks)
+    }
+
+    /// Whether nothing in the order had completed before something earlier in it was invoked.
+    fn in_time(&self, order: &[CallId]) -> bool {
+        let mut last_invoked = 0;
+        order.iter().all(|call| {
+            let span = self.spans[call.0 as usize];
+            let fits = span.completed >= last_invoked;
+            last_invoked = last_invoked.max(span.invoked);
+            fits
+        })
+    }
+
+    /// Puts the observations that a value was not there where it was not; nothing if there is no place for one.
+    fn place_differs<M: Machine>(&self, problem: &Problem<M>, order: &[CallId]) -> Option<Vec<CallId>> {
+        // The value in each gap, gap g being before the g-th call of the order.
+        let mut values = Vec::with_capacity(order.len() + 1);
+        values.push(self.init);
+        for call in order {
+            let before = *values.last().expect("the first gap has one");
+            values.push(match problem.machine.shape(problem.call(*call).class) {
+                Shape::Overwrite(to) | Shape::Exchange(_, to) => to,
+                Shape::Observation | Shape::Total | Shape::General => before,
+            });
+        }
+        // The first gap after which the value is another.
+        let mut change = vec![values.len(); values.len()];
+        for gap in (0..values.len() - 1).rev() {
+            change[gap] = if values[gap + 1] == values[gap] {
+                change[gap + 1]
+            } else {
+                gap + 1
+            };
+        }
+        // Per moment: the least gap after everything completed by then, and the greatest before everything
+        // invoked from then on.
+        let mut least = vec![0usize; self.moments + 1];
+        let mut most = vec![order.len(); self.moments + 1];
+        for (place, call) in order.iter().enumerate() {
+            let span = self.spans[call.0 as usize];
+            if span.completed != NEVER {
+                least[span.completed as usize + 1] = place + 1;
+            }
+            most[span.invoked as usize] = place;
+        }
+        for at in 1..=self.moments {
+            least[at] = least[at].max(least[at - 1]);
+        }
+        for at in (0..self.moments).rev() {
+            most[at] = most[at].min(most[at + 1]);
+        }
+        // By invocation; one that completed before another was invoked must not come behind it.
+        let mut placed: Vec<(usize, u32, CallId)> = Vec::new();
+        let mut done: Vec<(u32, usize)> = Vec::new();
+        let mut after_done = 0;
+        let mut waiting = std::collections::BinaryHeap::new();
+        for &(call, value) in &self.differs {
+            let span = self.spans[call.0 as usize];
+            while let Some(&std::cmp::Reverse((completed, gap))) = waiting.peek() {
+                if completed > span.invoked {
+                    break;
+                }
+                waiting.pop();
+                done.push((completed, gap));
+                after_done = after_done.max(gap);
+            }
+            let mut gap = least[span.invoked as usize].max(after_done);
+            if values[gap] == value {
+                gap = change[gap];
+            }
+            if gap > most[span.completed as usize] || gap >= values.len() {
+                return None;
+            }
+            waiting.push(std::cmp::Reverse((span.completed, gap)));
+            placed.push((gap, span.invoked, call));
+        }
+        placed.sort_unstable_by_key(|&(gap, invoked, _)| (gap, invoked));
+        let mut whole = Vec::with_capacity(order.len() + placed.len());
+        let mut placed = placed.into_iter().peekable();
+        for (gap, call) in order.iter().copied().map(Some).chain([None]).enumerate() {
+            while let Some(&(at, _, differs)) = placed.peek()
+                && at == gap
+            {
+                placed.next();
+                whole.push(differs);
+            }
+            whole.extend(call);
+        }
+        Some(whole)
+    }
+}
+
+/// What an observation says of the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Observes {
+    /// It is this one.
+    Is(StateId),
+    /// It is any but this one.
+    IsNot(StateId),
+}
