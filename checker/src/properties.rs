@@ -211,6 +211,25 @@ fn agree(history: &History, init: Value, context: &str) -> bool {
         Answer::Illegal { .. } => assert!(!legal, "{context}: the engine missed an order"),
         Answer::Exhausted { .. } => panic!("{context}: nothing limits this search"),
     }
+    for width in [1, 4, 10_000] {
+        match engine::search_in_breadth(&mut problem, width, &mut budget.meter()) {
+            Some(Answer::Legal(steps)) => {
+                assert!(
+                    legal,
+                    "{context}: breadth {width} found an order that the oracle did not"
+                );
+                let order = engine::order(&mut problem, &steps);
+                assert_eq!(
+                    replay(&domain, &moments, &order),
+                    Ok(()),
+                    "{context}: breadth {width}"
+                );
+            }
+            Some(Answer::Illegal { .. }) => assert!(!legal, "{context}: breadth {width} missed an order"),
+            Some(Answer::Exhausted { .. }) => panic!("{context}: nothing limits this search"),
+            None => {}
+        }
+    }
     let options = CheckOptions {
         init: Some(init),
         ..CheckOptions::default()

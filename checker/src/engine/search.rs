@@ -54,21 +54,35 @@ pub(crate) enum Taken {
 }
 
 /// Searches with masks as wide as the subhistory needs.
+///
+/// Engines take turns: the depth-first one for a while, which decides nearly everything; then the breadth-first
+/// one with more and more configurations; then the depth-first one to the end.
 pub(crate) fn search<M: Machine>(problem: &mut Problem<M>, meter: &mut Meter<'_>) -> Answer {
     let (slots, count) = problem.slots();
     if !M::COMMON {
-        return Search::<M, Wide>::new(problem, slots, count).run(meter);
+        return Search::<M, Wide>::new(problem, slots, count).decide(meter);
     }
     match count {
-        0..=64 => Search::<M, Narrow<1>>::new(problem, slots, count).run(meter),
-        65..=128 => Search::<M, Narrow<2>>::new(problem, slots, count).run(meter),
-        129..=256 => Search::<M, Narrow<4>>::new(problem, slots, count).run(meter),
-        _ => Search::<M, Wide>::new(problem, slots, count).run(meter),
+        0..=64 => Search::<M, Narrow<1>>::new(problem, slots, count).decide(meter),
+        65..=128 => Search::<M, Narrow<2>>::new(problem, slots, count).decide(meter),
+        129..=256 => Search::<M, Narrow<4>>::new(problem, slots, count).decide(meter),
+        _ => Search::<M, Wide>::new(problem, slots, count).decide(meter),
     }
 }
 
+/// The breadth-first engine alone, for tests.
+#[cfg(test)]
+pub(crate) fn search_in_breadth<M: Machine>(
+    problem: &mut Problem<M>,
+    width: usize,
+    meter: &mut Meter<'_>,
+) -> Option<Answer> {
+    let (slots, count) = problem.slots();
+    Search::<M, Narrow<1>>::new(problem, slots, count).beam(width, meter)
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Move {
+pub(super) enum Move {
     /// The demanded call is spare: it was linearized already.
     Spare,
     /// Linearize the call in this slot.
@@ -87,20 +101,25 @@ struct Frame<B> {
 }
 
 #[derive(Debug)]
-struct Search<'p, M, B> {
-    problem: &'p mut Problem<M>,
-    window: Window<B>,
+pub(super) struct Search<'p, M, B> {
+    pub(super) problem: &'p mut Problem<M>,
+    pub(super) window: Window<B>,
     /// Where each call completes.
     deadlines: Vec<u32>,
     memo: Memo<B>,
-    usages: Usages,
+    pub(super) usages: Usages,
     frames: Vec<Frame<B>>,
-    moves: Vec<Move>,
-    steps: Vec<Step>,
-    furthest: usize,
+    pub(super) moves: Vec<Move>,
+    pub(super) steps: Vec<Step>,
+    pub(super) furthest: usize,
     candidates: Vec<(Rank, u32, Move)>,
     tried: Vec<(ClassId, u32, usize)>,
 }
+
+/// Moves per moment that the depth-first engine may take before the other has a turn.
+const PATIENCE: u64 = 8;
+/// How many configurations the breadth-first engine keeps, turn by turn.
+const WIDTHS: [usize; 3] = [16, 128, 1024];
 
 /// The order in which moves are tried; the least is tried first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,8 +162,40 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         }
     }
 
-    fn run(mut self, meter: &mut Meter<'_>) -> Answer {
-        let slots = self.window.open.clone();
+    fn decide(mut self, meter: &mut Meter<'_>) -> Answer {
+        let patience = PATIENCE * self.problem.moments.len() as u64 + MOVES_PER_LOOK;
+        let mut answer = self.depth_first(meter, patience);
+        for width in WIDTHS {
+            if answer.is_some() {
+                break;
+            }
+            self.forget();
+            answer = self.beam(width, meter);
+        }
+        self.forget();
+        answer
+            .or_else(|| self.depth_first(meter, u64::MAX))
+            .expect("the last search has no end but its budget's")
+    }
+
+    /// Begins anew.
+    fn forget(&mut self) {
+        self.memo = Memo::new();
+        self.usages = Usages::default();
+        self.frames.clear();
+        self.moves.clear();
+        self.steps.clear();
+        self.window.back_to(self.problem, 0);
+    }
+
+    /// Room for every slot.
+    pub(super) fn deadlines_of_slots(&self) -> usize {
+        self.window.open.words().len() * 64
+    }
+
+    /// Nothing if so many moves do not suffice.
+    fn depth_first(&mut self, meter: &mut Meter<'_>, mut moves: u64) -> Option<Answer> {
+        let slots = self.window.open.without(&self.window.open);
         let mut here = Configuration {
             at: 0,
             state: self.problem.machine.init(),
@@ -156,26 +207,27 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         loop {
             if self.advance(&mut here) {
                 if self.window.at() == self.problem.moments.len() {
-                    return Answer::Legal(self.steps);
+                    return Some(Answer::Legal(std::mem::take(&mut self.steps)));
                 }
                 self.consider(here);
             }
             patience -= 1;
             if patience == 0 {
                 patience = MOVES_PER_LOOK;
+                moves = moves.saturating_sub(MOVES_PER_LOOK);
+                if moves == 0 {
+                    return None;
+                }
                 if let Err(limit) = meter.allow(self.bytes()) {
-                    return Answer::Exhausted {
-                        limit,
-                        furthest: self.furthest,
-                    };
+                    let furthest = self.furthest;
+                    return Some(Answer::Exhausted { limit, furthest });
                 }
             }
             match self.next() {
                 Some(next) => here = next,
                 None => {
-                    return Answer::Illegal {
-                        furthest: self.furthest,
-                    };
+                    let furthest = self.furthest;
+                    return Some(Answer::Illegal { furthest });
                 }
             }
         }
@@ -212,7 +264,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
 
     /// A call is invoked.
     #[inline]
-    fn meet(&mut self, here: &mut Configuration<B>, call: CallId) {
+    pub(super) fn meet(&mut self, here: &mut Configuration<B>, call: CallId) {
         let kind = self.window.kind(call);
         if matches!(kind, Kind::Exchange | Kind::Bound) {
             return;
@@ -280,7 +332,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         }
     }
 
-    fn take(&mut self, mut here: Configuration<B>, chosen: Move) -> Option<Configuration<B>> {
+    pub(super) fn take(&mut self, mut here: Configuration<B>, chosen: Move) -> Option<Configuration<B>> {
         let at = here.at;
         let (class, what) = match chosen {
             Move::Spare => {
@@ -351,7 +403,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
     }
 
     /// Notes what may be linearized next, the best last.
-    fn find_moves(&mut self, here: &Configuration<B>) {
+    pub(super) fn find_moves(&mut self, here: &Configuration<B>) {
         let demanded = self.window.slot(self.demanded());
         self.candidates.clear();
         self.tried.clear();

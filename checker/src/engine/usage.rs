@@ -70,6 +70,14 @@ impl Usages {
         number
     }
 
+    /// How many operations were used.
+    pub(crate) fn size(&self, usage: UsageId) -> i64 {
+        self.counts[usage.0 as usize]
+            .iter()
+            .map(|&(_, count)| i64::from(count))
+            .sum()
+    }
+
     /// Whether one usage has no more of any class than another.
     pub(crate) fn within(&self, usage: UsageId, other: UsageId) -> bool {
         if usage == UsageId::NOTHING || usage == other {
