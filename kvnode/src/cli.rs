@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hyper::Method;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::cluster::ClusterSpec;
 use crate::config::Config;
+use crate::console::{Line, encoded};
 use crate::env::fs;
 
 /// A Raft-replicated HTTP key-value store.
@@ -36,9 +39,104 @@ pub enum Action {
         #[arg(long, default_value = "http://127.0.0.1:8000")]
         url: String,
     },
+    /// Talk to a cluster: one command, or a prompt when none is given.
+    Client {
+        /// Nodes to try, in order.
+        #[arg(
+            long,
+            default_value = "http://127.0.0.1:8000",
+            value_delimiter = ',',
+            env = "KVNODE_URLS"
+        )]
+        urls: Vec<String>,
+        /// get K, set K=V, cas K OLD NEW, append K V, delete K, scan, watch, status, members.
+        #[arg(trailing_var_arg = true)]
+        words: Vec<String>,
+    },
+    /// Change who belongs to a cluster, and who leads it.
+    Admin {
+        /// Nodes to try, in order.
+        #[arg(
+            long,
+            default_value = "http://127.0.0.1:8000",
+            value_delimiter = ',',
+            env = "KVNODE_URLS"
+        )]
+        urls: Vec<String>,
+        /// What to do.
+        #[command(subcommand)]
+        command: AdminCommand,
+    },
+    /// Say what is in a node's directory, and check all of it. The node must not run.
+    Inspect {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// List the bugs planted in this build, one name a line.
     #[cfg(feature = "planted-bugs")]
     Bugs,
+}
+
+/// Changes to a cluster.
+#[derive(Debug, Subcommand)]
+pub enum AdminCommand {
+    /// List the members.
+    Members,
+    /// Add a node that runs with an empty directory; it votes once it has caught up.
+    Add {
+        /// Its name.
+        id: String,
+        /// HOST:PORT of its HTTP server.
+        http: String,
+        /// HOST:PORT of its Raft server.
+        raft: String,
+        /// Only copy the data, never vote.
+        #[arg(long)]
+        learner: bool,
+    },
+    /// Remove a node.
+    Remove {
+        /// Its name.
+        id: String,
+        /// Even if too few of those left answer to make a quorum.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Let another node lead.
+    Transfer {
+        /// Which; the one with most of the log if none is named.
+        to: Option<String>,
+    },
+    /// Have the first node that answers write a snapshot.
+    Snapshot,
+}
+
+impl AdminCommand {
+    /// The request that it stands for.
+    pub fn line(self) -> Line {
+        let post = |target: String, body| Line::Ask(Method::POST, target, body);
+        match self {
+            AdminCommand::Members => Line::Ask(Method::GET, "/cluster/members".to_owned(), None),
+            AdminCommand::Add {
+                id,
+                http,
+                raft,
+                learner,
+            } => {
+                let body = json!({ "id": id, "http": http, "raft": raft, "voter": !learner });
+                post("/cluster/members".to_owned(), Some(body))
+            }
+            AdminCommand::Remove { id, force } => {
+                let target = format!("/cluster/members/{}?force={}", encoded(&id), u8::from(force));
+                Line::Ask(Method::DELETE, target, None)
+            }
+            AdminCommand::Transfer { to: Some(to) } => {
+                post(format!("/cluster/transfer?to={}", encoded(&to)), None)
+            }
+            AdminCommand::Transfer { to: None } => post("/cluster/transfer".to_owned(), None),
+            AdminCommand::Snapshot => post("/cluster/snapshot".to_owned(), None),
+        }
+    }
 }
 
 /// How logs are written.

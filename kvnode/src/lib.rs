@@ -50,10 +50,13 @@ pub mod metrics;
 
 pub mod bootstrap;
 pub mod cli;
+pub mod client;
 pub mod cluster;
 pub mod config;
+pub mod console;
 pub mod data_dir;
 pub mod env;
+pub mod inspect;
 pub mod run;
 pub mod seams;
 

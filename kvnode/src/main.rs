@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 use kvnode::cli::{Action, Cli, LogFormat, NodePlan};
+use kvnode::client::Client;
+use kvnode::console;
 use kvnode::run::End;
 #[cfg(not(feature = "planted-bugs"))]
 use kvnode::{env::fs::RealDisk, run::run, seams::Seams};
@@ -39,6 +41,18 @@ fn main() -> ExitCode {
         Some(Action::Health { url }) => {
             ExitCode::from(u8::from(!runtime.block_on(kvnode::health::alive(&url))))
         }
+        Some(Action::Client { urls, words }) => talk(&runtime, urls, &words),
+        Some(Action::Admin { urls, command }) => {
+            let mut client = Client::new(urls);
+            told(runtime.block_on(console::carry_out(&mut client, command.line())))
+        }
+        Some(Action::Inspect { directory }) => match kvnode::inspect::inspect(&directory) {
+            Ok(report) => {
+                print!("{report}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(INPUT, &format_args!("{error:#}")),
+        },
         #[cfg(feature = "planted-bugs")]
         Some(Action::Bugs) => {
             kvnode::planted::names().for_each(|name| println!("{name}"));
@@ -48,6 +62,25 @@ fn main() -> ExitCode {
             Ok(plan) => serve(&runtime, plan),
             Err(error) => failed(INPUT, &format_args!("{error:#}")),
         },
+    }
+}
+
+fn talk(runtime: &tokio::runtime::Runtime, urls: Vec<String>, words: &[String]) -> ExitCode {
+    let mut client = Client::new(urls);
+    if words.is_empty() {
+        return told(console::interactive(runtime, &mut client).map(|()| true));
+    }
+    match console::parse(words) {
+        Ok(line) => told(runtime.block_on(console::carry_out(&mut client, line))),
+        Err(error) => failed(INPUT, &format_args!("{error:#}")),
+    }
+}
+
+fn told(answer: anyhow::Result<bool>) -> ExitCode {
+    match answer {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => failed(BROKEN, &format_args!("{error:#}")),
     }
 }
 

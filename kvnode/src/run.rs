@@ -11,6 +11,7 @@ use crate::bootstrap::bootstrap;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::env::{clock, fs, net};
+use crate::membership::{self, Admin};
 use crate::node::Node;
 use crate::peer::network::off_worker;
 use crate::seams::Seams;
@@ -19,6 +20,8 @@ use crate::{http, peer};
 
 /// How often the log is looked at for a snapshot that is due.
 const SNAPSHOT_CHECK: Duration = Duration::from_millis(100);
+/// How long a leader that is told to stop tries to hand over.
+const HAND_OVER: Duration = Duration::from_secs(2);
 /// How often the room on the disk is looked at.
 const DISK_CHECK: Duration = Duration::from_millis(500);
 /// Bytes that writes leave free, for what must go on: votes, snapshots.
@@ -70,6 +73,15 @@ pub async fn run<S: Service, D: fs::Disk>(
     tokio::select! {
         signal = terminated() => {
             info!(signal, "stopping");
+            // Handing over first spares the others the wait for our silence.
+            if node.is_leader() {
+                let handed = clock::timeout(HAND_OVER, membership::carry_out(&node, Admin::Transfer { to: None }));
+                match handed.await {
+                    Ok(Ok(())) => info!("handed leadership over"),
+                    Ok(Err(error)) => info!(%error, "could not hand leadership over"),
+                    Err(error) => info!(%error, "could not hand leadership over"),
+                }
+            }
             let _ = node.raft().shutdown().await;
             Ok(())
         }

@@ -72,6 +72,13 @@ impl SnapshotDir {
         })
     }
 
+    /// The directory as it is, touching nothing.
+    pub fn look(path: &Path) -> SnapshotDir {
+        SnapshotDir {
+            path: path.to_owned(),
+        }
+    }
+
     /// A fresh name for a snapshot being received.
     pub fn incoming(&self, sender: &str) -> PathBuf {
         self.path.join(format!(
@@ -105,6 +112,18 @@ impl SnapshotDir {
             }
         }
         Ok(SnapshotFile { path })
+    }
+
+    /// All snapshot files, oldest first.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn snapshots(&self) -> io::Result<Vec<SnapshotFile>> {
+        Ok(self
+            .files()?
+            .into_iter()
+            .map(|path| SnapshotFile { path })
+            .collect())
     }
 
     /// The newest snapshot and what it stands for.

@@ -5,6 +5,7 @@ mod http;
 
 mod api;
 mod bootstrap;
+mod cli;
 mod durability;
 mod failover;
 mod features;

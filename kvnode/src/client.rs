@@ -1,0 +1,175 @@
+//! A client for people and scripts: tries all nodes, and sends a write again only
+//! under its own name, so that it is executed once.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+
+use crate::env::{clock, net, rng};
+
+/// How long one node may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How long all nodes together are tried.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Pause after all of them failed.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A client of one cluster.
+pub struct Client {
+    nodes: Vec<String>,
+    /// The node that answered last.
+    favourite: usize,
+    name: String,
+    number: u64,
+}
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its body, if it is JSON; else null.
+    pub body: Value,
+}
+
+impl Client {
+    /// A client that tries these nodes (`http://host:port`).
+    ///
+    /// # Panics
+    /// When there are none.
+    pub fn new(nodes: Vec<String>) -> Client {
+        assert!(!nodes.is_empty(), "a client needs a node to ask");
+        let name = format!("cli-{:016x}", rng::random_u64());
+        Client {
+            nodes,
+            favourite: 0,
+            name,
+            number: 0,
+        }
+    }
+
+    /// The node that answered last.
+    pub fn node(&self) -> &str {
+        &self.nodes[self.favourite]
+    }
+
+    /// Asks until a node answers for good. Sending again is safe: a write bears one
+    /// name for all tries.
+    ///
+    /// # Errors
+    /// When no node answered in [`PATIENCE`]; a write may then have been applied.
+    pub async fn ask(&mut self, method: Method, target: &str, body: Option<&Value>) -> io::Result<Answer> {
+        self.number += 1;
+        let name = format!("{}:{}", self.name, self.number);
+        let deadline = clock::now() + PATIENCE;
+        loop {
+            let mut last = None;
+            for step in 0..self.nodes.len() {
+                let node = (self.favourite + step) % self.nodes.len();
+                let asked = send(&self.nodes[node], &method, target, &name, body);
+                match clock::timeout(ANSWER, asked)
+                    .await
+                    .unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+                {
+                    Ok(answer) if !is_passing(answer.status) => {
+                        self.favourite = node;
+                        return Ok(answer);
+                    }
+                    Ok(answer) => last = Some(Ok(answer)),
+                    Err(error) => last = last.or(Some(Err(error))),
+                }
+            }
+            if clock::now() + PAUSE >= deadline {
+                return last.expect("there is at least one node");
+            }
+            clock::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Whether another node, or another moment, may do better.
+fn is_passing(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+async fn send(
+    node: &str,
+    method: &Method,
+    target: &str,
+    name: &str,
+    body: Option<&Value>,
+) -> io::Result<Answer> {
+    let address = node.strip_prefix("http://").unwrap_or(node).trim_end_matches('/');
+    let stream = net::connect(address).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    tokio::spawn(connection);
+    let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header("host", address)
+        .header("idempotency-key", name)
+        .body(Full::new(body))
+        .map_err(io::Error::other)?;
+    let response = sender.send_request(request).await.map_err(io::Error::other)?;
+    let status = response.status();
+    let bytes = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(io::Error::other)?
+        .to_bytes();
+    Ok(Answer {
+        status,
+        body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+    })
+}
+
+/// Calls `tell` with each event of a watch, until the stream or `tell` ends it.
+///
+/// # Errors
+/// When the node cannot be reached, or refuses.
+pub async fn watch(node: &str, target: &str, mut tell: impl FnMut(&str)) -> io::Result<()> {
+    let address = node.strip_prefix("http://").unwrap_or(node).trim_end_matches('/');
+    let stream = net::connect(address).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    tokio::spawn(connection);
+    let request = Request::get(target)
+        .header("host", address)
+        .body(Full::<Bytes>::default())
+        .map_err(io::Error::other)?;
+    let response = sender.send_request(request).await.map_err(io::Error::other)?;
+    if !response.status().is_success() {
+        return Err(io::Error::other(format!(
+            "the node answered {}",
+            response.status()
+        )));
+    }
+    let (mut body, mut text) = (response.into_body(), String::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(io::Error::other)?;
+        text.push_str(&String::from_utf8_lossy(
+            frame.data_ref().map_or(&[][..], |bytes| bytes),
+        ));
+        while let Some(end) = text.find('\n') {
+            if let Some(data) = text[..end].strip_prefix("data: ") {
+                tell(data);
+            }
+            text.drain(..=end);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! `kvnode client`, `admin`, `inspect`, `health`, and flags that make no sense.
+
+use std::process::{Command, Output};
+
+use crate::harness::Cluster;
+
+fn kvnode(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_kvnode"))
+        .args(arguments)
+        .output()
+        .expect("kvnode starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn the_client_goes_on_when_nodes_are_down() {
+    let mut cluster = Cluster::started(3, &[]);
+    let urls: Vec<String> = cluster
+        .numbers()
+        .map(|node| format!("http://{}", cluster.http(node)))
+        .collect();
+    let urls = urls.join(",");
+    let client = |words: &[&str]| kvnode(&[&["client", "--urls", &urls][..], words].concat());
+    assert!(client(&["set", "k=v w"]).status.success());
+    cluster.kill(1);
+    let get = client(&["get", "k"]);
+    assert!(text(&get.stdout).contains("\"value\": \"v w\""), "{get:?}");
+    assert!(client(&["append", "k", "x"]).status.success());
+    assert!(client(&["cas", "k", "v wx", "new"]).status.success());
+    let mismatch = client(&["cas", "k", "old", "newer"]);
+    assert_eq!(mismatch.status.code(), Some(1));
+    assert!(
+        text(&mismatch.stdout).contains("\"current\": \"new\""),
+        "{mismatch:?}"
+    );
+    assert_eq!(client(&["fly", "k"]).status.code(), Some(254));
+
+    let leader = cluster.leader();
+    let to = if leader == 2 { "n3" } else { "n2" };
+    let moved = kvnode(&["admin", "--urls", &urls, "transfer", to]);
+    assert!(moved.status.success(), "{moved:?}");
+    let members = kvnode(&["admin", "--urls", &urls, "members"]);
+    assert!(
+        text(&members.stdout).contains(&format!("\"leader\": \"{to}\"")),
+        "{members:?}"
+    );
+    assert!(
+        kvnode(&["health", "--url", &format!("http://{}", cluster.http(2))])
+            .status
+            .success()
+    );
+    assert_eq!(
+        kvnode(&["health", "--url", &format!("http://{}", cluster.http(1))])
+            .status
+            .code(),
+        Some(1)
+    );
+}
+
+#[test]
+fn inspect_tells_what_is_on_disk() {
+    let mut cluster = Cluster::started(1, &["--snapshot-every", "20"]);
+    for n in 0..50 {
+        assert_eq!(cluster.get(1, &format!("/set?key=k{n}&value={n}")).status, 200);
+    }
+    assert_eq!(cluster.ask(1, "POST", "/cluster/snapshot", b"").status, 200);
+    cluster.kill(1);
+    let data = cluster.data(1);
+    let directory = data.to_str().unwrap();
+    let report = kvnode(&["inspect", directory]);
+    assert!(report.status.success(), "{report:?}");
+    let told = text(&report.stdout);
+    for want in [
+        "node \"n1\" of cluster \"ordeal\"",
+        "wal-000000000001.log",
+        "entries ",
+        "50 keys",
+    ] {
+        assert!(told.contains(want), "'{want}' is not in:\n{told}");
+    }
+    let log = kvnode::env::fs::list(&data.join("log")).unwrap().pop().unwrap();
+    let mut bytes = kvnode::env::fs::read_if_there(&log).unwrap().unwrap();
+    bytes[100] ^= 1;
+    kvnode::env::fs::write_durably(&log, &bytes).unwrap();
+    let report = kvnode(&["inspect", directory]);
+    assert_eq!(report.status.code(), Some(254));
+    assert!(text(&report.stderr).contains("is damaged at byte"), "{report:?}");
+    assert_eq!(kvnode(&["inspect", "/nowhere"]).status.code(), Some(254));
+}
+
+#[test]
+fn settings_that_make_no_sense_are_one_line_and_254() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kvnode.toml");
+    let path = file.to_str().unwrap();
+    let one = "n1=127.0.0.1:1:2";
+    kvnode::env::fs::write_durably(&file, b"node = \"n1\"\nheartbeat_ms = \"soon\"\n").unwrap();
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "give --node, --cluster and --data-dir"),
+        (
+            &["--node", "n2", "--cluster", one, "--data-dir", "x"],
+            "node n2 is not in --cluster",
+        ),
+        (
+            &["--node", "n1", "--cluster", "n1=nowhere", "--data-dir", "x"],
+            "is no member",
+        ),
+        (
+            &[
+                "--node",
+                "n1",
+                "--cluster",
+                one,
+                "--data-dir",
+                "x",
+                "--heartbeat-ms",
+                "500",
+            ],
+            "an election must take at least",
+        ),
+        (
+            &[
+                "--node",
+                "n1",
+                "--cluster",
+                one,
+                "--data-dir",
+                "x",
+                "--deadline-ms",
+                "0",
+            ],
+            "a deadline of 0 ms",
+        ),
+        (&["--config", path], "kvnode.toml:2:"),
+        (&["--config", "/nowhere.toml"], "there is no such file"),
+        (
+            &["--node", "n1", "--cluster", one, "--data-dir", "/proc/nowhere"],
+            "/proc/nowhere",
+        ),
+    ];
+    for (arguments, want) in cases {
+        let output = kvnode(arguments);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(254), "{arguments:?}: {told}");
+        assert!(
+            told.contains(want) && told.lines().count() == 1,
+            "{arguments:?}: {told}"
+        );
+    }
+    assert_eq!(kvnode(&["--no-such-flag"]).status.code(), Some(254));
+    assert_eq!(kvnode(&["--version"]).status.code(), Some(0));
+    assert_eq!(kvnode(&["--help"]).status.code(), Some(0));
+    // A port that is taken.
+    let cluster = Cluster::started(1, &[]);
+    let taken = format!("n1={}:2", cluster.http(1));
+    let data = folder.path().join("data");
+    let output = kvnode(&[
+        "--node",
+        "n1",
+        "--cluster",
+        &taken,
+        "--data-dir",
+        data.to_str().unwrap(),
+    ]);
+    assert_eq!(output.status.code(), Some(254));
+    assert!(text(&output.stderr).contains("cannot listen on"), "{output:?}");
+}
