@@ -8,7 +8,6 @@ use nemesis::effect::Effect;
 use nemesis::probe::Probe;
 use nemesis::{FaultId, LinkMatrix, NodeId, Record};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::reach::{Availability, Reach};
 use super::{FINAL, LOAD};
@@ -300,6 +299,7 @@ fn said(probes: &[Probe]) -> String {
 mod tests {
     use super::*;
     use checker::history::{EventKind, Header, Process, ProcessId, Value};
+    use serde_json::json;
 
     fn event(index: u64, process: Process, kind: EventKind, f: &'static str, value: Value) -> Event {
         let mut event = Event::new(index, Nanos(index * 10), ProcessId(0), kind, f, value);

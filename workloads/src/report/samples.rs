@@ -66,6 +66,7 @@ pub(super) fn invalid(operations: usize) -> Sample {
         weakened: 91,
         dropped: 274,
         minimal: true,
+        faults: vec!["partition n1, n2 | n3, n4, n5".into()],
         stuck: vec!["read 4187 (process 33): the value is 4203".into()],
     };
     let analysis = judged(&history, Verdict::Illegal(Box::new(found)));

@@ -80,7 +80,7 @@ struct Results<'a> {
 ///
 /// # Errors
 /// When the history cannot be read or the files cannot be written.
-pub fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
+pub(super) fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
     let path = dir.join("history.jsonl");
     let history = History::open(&path, &Default::default())?;
     let options = CheckOptions {

@@ -22,21 +22,21 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 
 /// What all workers of a run share.
 #[derive(Debug, Clone)]
-pub struct Crew {
+pub(super) struct Crew {
     /// The store under test.
-    pub system: Arc<System>,
+    pub(super) system: Arc<System>,
     /// Names and client addresses of its nodes.
-    pub nodes: Arc<[(String, SocketAddr)]>,
+    pub(super) nodes: Arc<[(String, SocketAddr)]>,
     /// Speaks to them.
-    pub client: Client,
+    pub(super) client: Client,
     /// Records what they say.
-    pub recorder: Arc<Recorder>,
+    pub(super) recorder: Arc<Recorder>,
     /// Counts it.
-    pub tally: Arc<Tally>,
+    pub(super) tally: Arc<Tally>,
     /// How many workers there are.
-    pub concurrency: usize,
+    pub(super) concurrency: usize,
     /// The first process id that no worker used yet, for the next phase.
-    pub first_process: u64,
+    pub(super) first_process: u64,
 }
 
 impl Crew {
@@ -47,7 +47,7 @@ impl Crew {
     ///
     /// # Errors
     /// When a worker panicked: the harness is broken and the run is no evidence.
-    pub async fn work<G: Generator + 'static>(
+    pub(super) async fn work<G: Generator + 'static>(
         &mut self,
         generator: G,
         stop: watch::Receiver<bool>,
