@@ -279,4 +279,64 @@ fn containers_are_cut_killed_paused_and_healed() {
     while backend.state(&n[2]).expect("a node") != crashed {
         assert!(Instant::now() < deadline, "{:?}", backend.state(&n[2]));
     }
+    backend.start(&n[2]).expect("starts");
+    cluster.wait_until_ready();
+    drop(backend);
+
+    // By hand, with nobody who owns the cluster: a warden does, until healed.
+    let by_hand = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_nemesis"))
+            .env("XDG_STATE_HOME", folder.path())
+            .args(["--project", &cluster.project])
+            .args(args)
+            .output()
+            .expect("nemesis runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{args:?}: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        said
+    };
+    let said = by_hand(&["partition", "one", "n5", "--for", "1s"]);
+    assert!(
+        said.contains("undone by itself after 1s") && said.contains("stopped"),
+        "{said}"
+    );
+    let until_clean = |what: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        while (1..=5).any(|n| cluster.table(n).contains("ORDEAL")) {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    until_clean("the warden keeps the appointment");
+    assert!(by_hand(&["status"]).contains("no fault in force"));
+
+    // An owner that is gone without a goodbye: its watchdog heals.
+    let deadline = Instant::now() + PATIENCE;
+    let backend = loop {
+        match DockerBackend::find(Some(&cluster.project)) {
+            Ok(backend) => break backend,
+            Err(DockerError::Claimed(_)) => assert!(Instant::now() < deadline, "an idle warden ends"),
+            Err(error) => panic!("{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let order = serde_json::json!({"project": cluster.project, "journal": journal});
+    let mut watchdog = Command::new(env!("CARGO_BIN_EXE_nemesis"))
+        .env("NEMESIS_WATCHDOG", order.to_string())
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let mut nemesis = Nemesis::new(Box::new(backend), &journal, 1).expect("a nemesis");
+    nemesis.apply(&cut).expect("applies");
+    drop(nemesis);
+    drop(watchdog.stdin.take());
+    assert!(watchdog.wait().expect("our child").success());
+    assert!(
+        (1..=5).all(|n| !cluster.table(n).contains("ORDEAL")),
+        "no rule is left"
+    );
 }

@@ -16,6 +16,7 @@ use crate::keeper::Keeper;
 use crate::lab::{self, Forwarding, Lab, LabOptions, MAX_NODES, NodeSpec, address_of};
 use crate::nemesis::Nemesis;
 use crate::node::NodeId;
+use crate::record::Record;
 use crate::requests::Requests;
 
 /// Enters a lab and stays until a signal ends it.
@@ -51,6 +52,20 @@ pub(super) fn run(args: &LabArgs) -> anyhow::Result<bool> {
     })?;
     let nemesis = Nemesis::new(Box::new(lab.backend()), &args.dir.join(JOURNAL_NAME), args.seed)
         .map_err(|error| bad(&error))?;
+    let mut nemesis = nemesis;
+    let watched = lab.clone();
+    nemesis.observe(move |record| match record {
+        Record::Crashed { node, status } => {
+            let how = status.map_or_else(String::new, |status| format!(" ({status})"));
+            eprintln!("{node} died without being told to{how}");
+            watched
+                .log_tail(node, 5)
+                .iter()
+                .for_each(|line| eprintln!("  {node} | {line}"));
+        }
+        Record::Trouble { message } => eprintln!("{message}"),
+        _ => {}
+    });
     let nemesis = Arc::new(Mutex::new(nemesis));
     // What an earlier lab left in the journal ended with that lab.
     nemesis.lock().heal()?;

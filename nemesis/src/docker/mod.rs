@@ -70,6 +70,8 @@ pub struct DockerBackend {
     ids: BTreeMap<NodeId, String>,
     /// What the engine said of each last.
     known: BTreeMap<NodeId, Container>,
+    /// When it did.
+    learned: BTreeMap<NodeId, Instant>,
     /// Addresses outlive the containers that have them.
     addresses: BTreeMap<NodeId, Vec<Ipv4Addr>>,
     /// Nodes whose death was asked for.
@@ -109,6 +111,7 @@ impl DockerBackend {
             nodes: Vec::new(),
             ids: BTreeMap::new(),
             known: BTreeMap::new(),
+            learned: BTreeMap::new(),
             addresses: BTreeMap::new(),
             asked: BTreeSet::new(),
             laid_for: BTreeMap::new(),
@@ -179,6 +182,7 @@ impl DockerBackend {
         if !container.addresses.is_empty() {
             self.addresses.insert(node.clone(), container.addresses.clone());
         }
+        self.learned.insert(node.clone(), Instant::now());
         self.known.insert(node, container);
     }
 
@@ -433,7 +437,19 @@ impl Backend for DockerBackend {
         if let Some(seen) = self.pid(node).and_then(seen_by_host) {
             return Ok(seen);
         }
-        self.refresh_one(node)?;
+        // One that the engine knows to be dead stays so unless somebody starts it
+        // behind our back; that need not be noticed at every look.
+        let known_dead = self
+            .known
+            .get(node)
+            .is_some_and(|container| container.pid.is_none());
+        let asked_lately = self
+            .learned
+            .get(node)
+            .is_some_and(|when| when.elapsed() < GLANCE / 2);
+        if !(known_dead && asked_lately) {
+            self.refresh_one(node)?;
+        }
         let container = &self.known[node];
         if let Some(pid) = container.pid {
             return Ok(seen_by_host(pid).unwrap_or(NodeState::Running));

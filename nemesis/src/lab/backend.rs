@@ -95,14 +95,8 @@ impl Backend for LabBackend {
 
     fn set_disk(&mut self, node: &NodeId, faults: &[DiskFault]) -> Result<Probe, BackendError> {
         let set_and_try = |disk: &Disk| match disk.set_faults(faults) {
-            Ok(())
-                if faults
-                    .iter()
-                    .any(|fault| matches!(fault, DiskFault::BitFlip { .. })) =>
-            {
-                (true, "bits were flipped".to_owned())
-            }
-            Ok(()) => disk.trial(),
+            Ok(Some(flipped)) => (true, flipped),
+            Ok(None) => disk.trial(),
             Err(why) => (false, why),
         };
         let seen = self.lab.machine(node)?.with_disk(set_and_try);

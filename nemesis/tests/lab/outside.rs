@@ -20,7 +20,7 @@ const MARK: &str = "NEMESIS_TEST_MARK";
 
 type Test = (&'static str, fn(&Scene));
 
-const TESTS: [Test; 13] = [
+const TESTS: [Test; 15] = [
     ("five nodes are cut, killed, paused, restarted", |scene| {
         scene.exits("cut-kill-pause-restart-forward", 0);
     }),
@@ -35,6 +35,19 @@ const TESTS: [Test; 13] = [
     }),
     ("a plain user has a lab", plain_user),
     ("SIGKILL at any moment ends all", killed_at_any_moment),
+    (
+        "a node that does not start is told with its last words",
+        |scene| {
+            scene.exits("broken", 0);
+            scene.exits("missing", 0);
+        },
+    ),
+    ("a port in use is a clear error", |scene| {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = taken.local_addr().expect("bound").port();
+        std::fs::write(scene.folder.path().join("port"), port.to_string()).expect("writable");
+        scene.exits("port-in-use", 0);
+    }),
     ("a crash is told once and not healed away", |scene| {
         scene.exits("crash", 0);
     }),

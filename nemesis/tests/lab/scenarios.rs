@@ -28,14 +28,33 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
         fake_clocks: name == "clock",
         ..LabOptions::default()
     };
-    let lab = match Lab::start(seat, &options, specs(folder, 5)) {
+    let mut specs = specs(folder, 5);
+    match name {
+        "broken" => specs[2].args[1] = "broken".into(),
+        "missing" => specs[2].program = "/nonexistent/program".into(),
+        "port-in-use" => specs[1].forward[0].host_port = taken_port(folder),
+        _ => {}
+    }
+    let lab = match Lab::start(seat, &options, specs) {
         Ok(lab) => lab,
         Err(lab::LabError::Unsupported(why)) => {
             eprintln!("{why}");
             return ExitCode::from(77);
         }
-        Err(error) => panic!("{error}"),
+        Err(error) => return refused(name, &error.to_string(), folder),
     };
+    if name == "broken" {
+        let n3 = NodeId::numbered(3);
+        let error = lab
+            .wait_until(&n3, || false, PATIENCE)
+            .expect_err("it is broken")
+            .to_string();
+        assert_eq!(
+            error,
+            "node n3 did not start: it ended with exit code 7\n  n3 | this node is broken"
+        );
+        return ExitCode::SUCCESS;
+    }
     for node in lab.nodes() {
         lab.wait_until(node, || ask_at(&lab, node, "id").is_ok(), PATIENCE)
             .expect("the node gets ready");
@@ -71,6 +90,33 @@ fn specs(folder: &Path, n: usize) -> Vec<NodeSpec> {
         }
     };
     (0..n).map(spec).collect()
+}
+
+/// A port of the host that the main process holds.
+fn taken_port(folder: &Path) -> u16 {
+    let port = std::fs::read_to_string(folder.join("port")).expect("written by the main process");
+    port.trim().parse().expect("a port")
+}
+
+/// What is said when a lab cannot be started, and what would mend it.
+fn refused(name: &str, error: &str, folder: &Path) -> ExitCode {
+    match name {
+        "missing" => assert!(
+            error.starts_with("node n3 did not start: /nonexistent/program: No such file"),
+            "{error}"
+        ),
+        "port-in-use" => {
+            let port = taken_port(folder);
+            assert!(
+                error.starts_with(&format!(
+                    "port {port} of 127.0.0.1 for node n2: Address already in use"
+                )),
+                "{error}"
+            );
+        }
+        _ => panic!("{error}"),
+    }
+    ExitCode::SUCCESS
 }
 
 fn ask_at(lab: &Lab, node: &NodeId, what: &str) -> std::io::Result<String> {

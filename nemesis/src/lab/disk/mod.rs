@@ -137,8 +137,9 @@ impl Disk {
         text
     }
 
-    /// Misbehaves in exactly these ways from now on, and flips bits at once.
-    pub(crate) fn set_faults(&self, faults: &[DiskFault]) -> Result<(), String> {
+    /// Misbehaves in exactly these ways from now on. Bits are flipped at once,
+    /// change nothing else, and are told where they are.
+    pub(crate) fn set_faults(&self, faults: &[DiskFault]) -> Result<Option<String>, String> {
         let mut state = self.state.lock();
         let mut sum = Faults::default();
         let mut flipped = None;
@@ -163,10 +164,14 @@ impl Disk {
                 return Err("there was not a bit on the disk to flip".to_owned());
             }
             self.drop_cached(&flipped);
-            return Ok(());
+            let places: Vec<String> = flipped
+                .iter()
+                .map(|(inode, byte)| format!("byte {byte} of inode {inode}"))
+                .collect();
+            return Ok(Some(format!("flipped a bit in {}", places.join(", "))));
         }
         state.faults = sum;
-        Ok(())
+        Ok(None)
     }
 
     /// Has the kernel read these files anew.
