@@ -1,5 +1,6 @@
 //! Judges a whole history: picks the model, splits by key, searches, and proves what it found.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -8,7 +9,9 @@ use thiserror::Error;
 use crate::engine::{self, Answer, Blocks, Budget, Exhausted, Meter, Moment, Problem};
 use crate::explain;
 use crate::history::{Flaw, Form, History, HistoryError, OpId, Outcome, Value, Word};
-use crate::model::{Bag, Counter, Domain, Fifo, Lock, MultiRegister, RegisterRules, Registers, Set};
+use crate::model::{
+    Bag, Counter, Domain, Fifo, General, Lock, Model, MultiRegister, RegisterRules, Registers, Set,
+};
 use crate::options::{CasFail, CheckOptions, ModelName, Violations};
 use crate::replay::replay;
 use crate::subhistory::{Moments, Subhistories};
@@ -62,18 +65,7 @@ pub fn check(history: &History, options: &CheckOptions) -> Result<Analysis, Chec
     let wrong = |problem| CheckError::Init { model, problem };
     match model {
         ModelName::Register | ModelName::CasRegister | ModelName::Kv => {
-            let cas_fail = options.cas_fail.unwrap_or(match history.form() {
-                Form::JepsenLog => CasFail::Mismatch,
-                Form::Ordeal | Form::Edn | Form::KeyValueLog => CasFail::Noop,
-            });
-            let rules = RegisterRules {
-                init: init.value.clone(),
-                cas_fail,
-            };
-            let domain = Registers {
-                name: model.as_str(),
-                rules,
-            };
+            let domain = registers(history, options, model);
             let case = Case {
                 history,
                 domain: &domain,
@@ -136,6 +128,74 @@ pub fn check(history: &History, options: &CheckOptions) -> Result<Analysis, Chec
         ModelName::ListAppend | ModelName::RwRegister | ModelName::LongFork | ModelName::Bank => {
             unreachable!("transactions are judged above")
         }
+    }
+}
+
+/// Decides whether a history is linearizable by a model of the caller's own. Operations that carry a key are
+/// judged key by key; what failed counts as never done. The model and the initial value that the options name play
+/// no part.
+///
+/// # Errors
+/// [`CheckError::Threads`] if the threads that were asked for cannot be had. A model that panics makes the
+/// verdict [`Verdict::Unknown`].
+pub fn check_model<M: Model>(
+    history: &History,
+    model: M,
+    options: &CheckOptions,
+) -> Result<Analysis, CheckError> {
+    let budget = Budget::new(options.time_limit, options.memory_limit);
+    let domain = General {
+        name: "custom",
+        model,
+        functions: &[],
+        flaw: |_| None,
+        init: Value::Nil,
+    };
+    let init = || Init {
+        value: Value::Nil,
+        guessed: false,
+    };
+    let case = Case {
+        history,
+        domain: &domain,
+        options,
+        budget: &budget,
+    };
+    let judged = panic::catch_unwind(AssertUnwindSafe(|| {
+        case.analyse(init(), || Subhistories::by_key(history))
+    }));
+    judged.unwrap_or_else(|panicked| {
+        let said = panicked.downcast_ref::<String>().cloned();
+        let said = said.or_else(|| panicked.downcast_ref::<&str>().map(|said| (*said).to_owned()));
+        let message = said.unwrap_or_else(|| "it said nothing".to_owned());
+        let stand = Stand {
+            key: None,
+            explained: 0,
+            of: history.len(),
+        };
+        Ok(Analysis {
+            verdict: Verdict::Unknown(Limit::ModelPanicked { message, stand }),
+            model: domain.name.to_owned(),
+            init: Value::Nil,
+            init_guessed: false,
+            operations: history.len(),
+            subhistories: 1,
+            illegal_keys: Vec::new(),
+            elapsed: budget.elapsed(),
+        })
+    })
+}
+
+/// The register that a history is judged by.
+pub(crate) fn registers(history: &History, options: &CheckOptions, model: ModelName) -> Registers {
+    let cas_fail = options.cas_fail.unwrap_or(match history.form() {
+        Form::JepsenLog => CasFail::Mismatch,
+        Form::Ordeal | Form::Edn | Form::KeyValueLog => CasFail::Noop,
+    });
+    let init = choose_init(history, options, model).value;
+    Registers {
+        name: model.as_str(),
+        rules: RegisterRules { init, cas_fail },
     }
 }
 
@@ -373,7 +433,7 @@ fn judge<D: Domain>(
             }),
             Finding::Exhausted(limit, explained) => {
                 let of = subhistories.moments(history, at).operations();
-                Verdict::Unknown(limit_of(limit, options, Stand { key, explained, of }))
+                Verdict::Unknown(limit_of(limit, options, budget, Stand { key, explained, of }))
             }
             Finding::Illegal(_) => unreachable!("returned above"),
         });
@@ -444,14 +504,14 @@ pub(crate) fn is_illegal<D: Domain>(
     }
 }
 
-fn limit_of(limit: Exhausted, options: &CheckOptions, stand: Stand) -> Limit {
+fn limit_of(limit: Exhausted, options: &CheckOptions, budget: &Budget, stand: Stand) -> Limit {
     match limit {
         Exhausted::Time => Limit::Time {
             allowed: options.time_limit.unwrap_or_default(),
             stand,
         },
         Exhausted::Memory => Limit::Memory {
-            allowed: options.memory_limit.unwrap_or_default(),
+            allowed: budget.memory(),
             stand,
         },
         Exhausted::Stopped => Limit::Stopped,

@@ -108,3 +108,13 @@ fn the_analysis_is_json() {
     assert_eq!(legal["valid"], true);
     assert_eq!(legal["witness"]["orders"][0]["order"], serde_json::json!([0]));
 }
+
+#[test]
+fn follow_stops_at_the_first_violation() {
+    let illegal = own("stale-read.jsonl");
+    let output = checker(&["follow", "--idle", "0", &illegal]);
+    assert_eq!(text(&output.stdout), format!("illegal\t{illegal}\n"));
+    assert_eq!(output.status.code(), Some(1));
+    let legal = own("touching-intervals.jsonl");
+    assert_eq!(checker(&["follow", "--idle", "0", &legal]).status.code(), Some(0));
+}

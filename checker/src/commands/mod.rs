@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod follow;
 mod limits;
 mod transactions;
 
@@ -17,6 +18,8 @@ pub(crate) const INTERNAL: u8 = 255;
 pub(crate) enum Command {
     /// Judge histories: one line a file, `legal`, `illegal` or `unknown`, a tab, and the path.
     Check(check::Check),
+    /// Judge a history while it is written, and stop at the first violation.
+    Follow(follow::Follow),
     /// Measure the checker on histories of simulated stores.
     Bench(bench::Bench),
 }
@@ -25,6 +28,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command) -> u8 {
     match command {
         Command::Check(check) => check.run(),
+        Command::Follow(follow) => follow.run(),
         Command::Bench(bench) => bench.run(),
     }
 }

@@ -146,9 +146,9 @@ impl<M: Machine, B: Mask> Search<'_, M, B> {
                     };
                     self.link(links, &mut next.trail);
                     if next.here.done.has(slot) {
-                        passed.push(next)
+                        passed.push(next);
                     } else {
-                        waiting.push(next)
+                        waiting.push(next);
                     }
                 }
                 tried.push(kept.here);

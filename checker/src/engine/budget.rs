@@ -1,5 +1,7 @@
 //! Time and memory, counted down.
 
+use std::fs;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,9 +28,14 @@ impl Budget {
         Budget {
             began: Instant::now(),
             time,
-            memory: memory.unwrap_or(u64::MAX),
+            memory: memory.or_else(available).unwrap_or(u64::MAX),
             held: AtomicU64::new(0),
         }
+    }
+
+    /// How many bytes all searches may hold together.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
@@ -89,3 +96,15 @@ impl Drop for Meter<'_> {
 
 /// How many moves a search makes between two questions.
 pub(crate) const MOVES_PER_LOOK: u64 = 2048;
+
+/// Three quarters of the memory that is free now, where the system tells: a search must end as unknown rather
+/// than be ended by the system, or push everything else out.
+fn available() -> Option<u64> {
+    static AVAILABLE: OnceLock<Option<u64>> = OnceLock::new();
+    *AVAILABLE.get_or_init(|| {
+        let told = fs::read_to_string("/proc/meminfo").ok()?;
+        let line = told.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        let kilobytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        Some(kilobytes * 1024 / 4 * 3)
+    })
+}

@@ -210,7 +210,7 @@ pub(crate) fn phrase(call: &Invocation, key: Option<&Value>) -> String {
 }
 
 /// The last things that the nemesis did before an operation came back.
-fn faults(history: &History, operation: Operation<'_>) -> Vec<String> {
+pub(crate) fn faults(history: &History, operation: Operation<'_>) -> Vec<String> {
     let completed = operation.completed_index().unwrap_or(u64::MAX);
     let before: Vec<_> = history
         .nemesis_events()

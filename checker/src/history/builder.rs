@@ -31,8 +31,7 @@ pub(crate) struct RawEvent<'a> {
 /// Takes events one by one, in the order of the history.
 #[derive(Debug)]
 pub(crate) struct Builder {
-    pub(crate) pool: Pool,
-    history: History,
+    pub(crate) history: History,
     open: OpenOperations,
     /// The operation that each process completed last, only for those that completed in the present instant.
     completed_now: FxHashMap<ProcessId, OpId>,
@@ -66,7 +65,6 @@ impl Builder {
             other: BTreeMap::new(),
         };
         Builder {
-            pool: Pool::default(),
             history,
             open: OpenOperations::default(),
             completed_now: FxHashMap::default(),
@@ -82,11 +80,11 @@ impl Builder {
         match event.process {
             Process::Nemesis => self.push_nemesis(event, line),
             Process::Client(process) => {
-                let key = event.key.map_or(Word::ABSENT, |key| self.pool.add(key));
+                let key = event.key.map_or(Word::ABSENT, |key| self.history.pool.add(key));
                 let key = if key == Word::ABSENT {
                     key
                 } else {
-                    self.pool.settled(key)
+                    self.history.pool.settled(key)
                 };
                 let raw = RawEvent {
                     line,
@@ -96,11 +94,11 @@ impl Builder {
                     kind: event.kind,
                     f: &event.f,
                     key,
-                    value: self.pool.add(event.value),
+                    value: self.history.pool.add(event.value),
                     error: event.error.as_deref(),
                     current: event
                         .current
-                        .map_or(Word::ABSENT, |current| self.pool.add(current)),
+                        .map_or(Word::ABSENT, |current| self.history.pool.add(current)),
                     rev: event.rev,
                     node: event.node.as_deref(),
                     intended: event.intended,
@@ -140,8 +138,7 @@ impl Builder {
 
     /// Operations that are still open have an unknown outcome.
     pub(crate) fn finish(mut self) -> Result<History, HistoryError> {
-        self.end_instant()?;
-        self.history.pool = self.pool;
+        self.end_instant();
         Ok(self.history)
     }
 
@@ -171,7 +168,7 @@ impl Builder {
                 };
                 return Err(self.malformed(line, flaw));
             }
-            self.end_instant()?;
+            self.end_instant();
             self.last_time = time;
         }
         Ok(index)
@@ -268,11 +265,10 @@ impl Builder {
             return Err(self.malformed(event.line, flaw));
         }
         if event.key != Word::ABSENT && event.key != record.key {
-            let found = self.pool.value(event.key).to_string();
-            let invoked = record
-                .key
-                .present()
-                .map_or("(none)".to_owned(), |key| self.pool.value(key).to_string());
+            let found = self.history.pool.value(event.key).to_string();
+            let invoked = record.key.present().map_or("(none)".to_owned(), |key| {
+                self.history.pool.value(key).to_string()
+            });
             let flaw = Flaw::CompletesAnother {
                 process,
                 what: "key",
@@ -304,7 +300,7 @@ impl Builder {
     }
 
     /// Within one instant every invocation counts as before every completion.
-    fn end_instant(&mut self) -> Result<(), HistoryError> {
+    pub(crate) fn end_instant(&mut self) {
         if self.instant.len() > 1 {
             let count = u32::try_from(self.instant.len()).expect("places are counted above");
             let mut place = self.next_place - count;
@@ -321,7 +317,6 @@ impl Builder {
         }
         self.instant.clear();
         self.completed_now.clear();
-        Ok(())
     }
 
     fn details(&mut self, id: OpId) -> &mut Details {

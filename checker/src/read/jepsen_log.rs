@@ -84,5 +84,5 @@ fn word(builder: &mut Builder, after: &str) -> Result<Word, String> {
         return Ok(word);
     }
     let value = Parser::new(after).value(0)?;
-    Ok(builder.pool.add(value))
+    Ok(builder.history.pool.add(value))
 }

@@ -128,13 +128,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A list of two stays a pair of words; others are rare enough to be made whole.
+    /// A list of two plain values stays a pair of words; others are rare enough to be made whole.
     fn list(&mut self, pool: &mut Pool) -> Result<Word, String> {
         let start = self.at;
         self.at += 1;
-        if !self.ends(b']') {
+        if self.is_plain() {
             let first = self.word(pool)?;
-            if self.more(b']')? {
+            if self.more(b']')? && self.is_plain() {
                 let second = self.word(pool)?;
                 if !self.more(b']')? {
                     return Ok(pool.add_pair(first, second));
@@ -143,6 +143,11 @@ impl<'a> Scanner<'a> {
         }
         self.at = start;
         self.value(0).map(|value| pool.add(value))
+    }
+
+    /// Whether the next value holds no other values.
+    fn is_plain(&mut self) -> bool {
+        !matches!(self.peek(), Some(b'[' | b']' | b'{') | None)
     }
 
     /// A whole number that is its own word.

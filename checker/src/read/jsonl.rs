@@ -107,6 +107,26 @@ pub(super) fn header_of(line: &[u8]) -> Result<Option<Header>, Flaw> {
     Ok(Some(header))
 }
 
+impl Event {
+    /// Reads one line of our own form. Index and time must be given.
+    ///
+    /// # Errors
+    /// What is wrong with the line.
+    pub fn from_line(line: &[u8]) -> Result<Event, Flaw> {
+        LineReader::new(Builder::new(Header::default(), Form::Ordeal, None)).event(line)
+    }
+}
+
+impl Header {
+    /// Reads the first line of our own form; `None` if the line is no header but, perhaps, an event.
+    ///
+    /// # Errors
+    /// What is wrong with the header.
+    pub fn from_line(line: &[u8]) -> Result<Option<Header>, Flaw> {
+        header_of(line)
+    }
+}
+
 /// The fields of a line as they are met.
 #[derive(Default)]
 struct Fields<'a> {
@@ -157,7 +177,7 @@ impl LineReader {
                     f: &f,
                     key: fields
                         .key
-                        .map_or(Word::ABSENT, |key| self.builder.pool.settled(key)),
+                        .map_or(Word::ABSENT, |key| self.builder.history.pool.settled(key)),
                     value: fields.value.unwrap_or(Word::NIL),
                     error: fields.error.as_deref(),
                     current: fields.current.unwrap_or(Word::ABSENT),
@@ -174,10 +194,10 @@ impl LineReader {
                     process,
                     kind,
                     f: Name::from(f.into_owned()),
-                    key: fields.key.map(|key| self.builder.pool.value(key)),
+                    key: fields.key.map(|key| self.builder.history.pool.value(key)),
                     value: fields
                         .value
-                        .map_or(Value::Nil, |value| self.builder.pool.value(value)),
+                        .map_or(Value::Nil, |value| self.builder.history.pool.value(value)),
                     error: fields.error.map(Cow::into_owned),
                     current: None,
                     rev: fields.rev,
@@ -190,6 +210,29 @@ impl LineReader {
         };
         self.builder.keep_other(index, fields.other);
         Ok(())
+    }
+
+    /// The event of a line that stands for itself.
+    fn event(&mut self, line: &[u8]) -> Result<Event, Flaw> {
+        let mut scanner = Scanner::new(line);
+        let fields = self.fields(&mut scanner).map_err(Flaw::Syntax)?;
+        let missing = |what: &str| Flaw::Field(format!("the event has no {what:?}"));
+        let pool = &self.builder.history.pool;
+        Ok(Event {
+            index: fields.index.ok_or_else(|| missing("index"))?,
+            time: Nanos(fields.time.ok_or_else(|| missing("time"))?),
+            process: fields.process.ok_or_else(|| missing("process"))?,
+            kind: fields.kind.ok_or_else(|| missing("type"))?,
+            f: Name::from(fields.f.ok_or_else(|| missing("f"))?.into_owned()),
+            key: fields.key.map(|key| pool.value(key)),
+            value: fields.value.map_or(Value::Nil, |value| pool.value(value)),
+            error: fields.error.map(Cow::into_owned),
+            current: fields.current.map(|current| pool.value(current)),
+            rev: fields.rev,
+            node: fields.node.map(Cow::into_owned),
+            intended: fields.intended.map(Nanos),
+            other: fields.other,
+        })
     }
 
     fn fields<'a>(&mut self, scanner: &mut Scanner<'a>) -> Result<Fields<'a>, String> {
@@ -226,12 +269,12 @@ impl LineReader {
             }
             "f" => fields.f = Some(scanner.string()?),
             "key" if null => skip(scanner)?,
-            "key" => fields.key = Some(scanner.word(&mut self.builder.pool)?),
-            "value" => fields.value = Some(scanner.word(&mut self.builder.pool)?),
+            "key" => fields.key = Some(scanner.word(&mut self.builder.history.pool)?),
+            "value" => fields.value = Some(scanner.word(&mut self.builder.history.pool)?),
             "error" if null => skip(scanner)?,
             "error" if scanner.peek() == Some(b'"') => fields.error = Some(scanner.string()?),
             "error" => fields.error = Some(Cow::Owned(scanner.value(0)?.to_json().to_string())),
-            "current" => fields.current = Some(scanner.word(&mut self.builder.pool)?),
+            "current" => fields.current = Some(scanner.word(&mut self.builder.history.pool)?),
             "rev" if null => skip(scanner)?,
             "rev" => match scanner.value(0)? {
                 Value::Int(rev) => fields.rev = Some(rev),

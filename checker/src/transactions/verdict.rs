@@ -1,6 +1,7 @@
 //! What was found of transactions, in the terms of the rest of this crate.
 
-use crate::history::{Flaw, History, HistoryError, Nanos, Value};
+use crate::explain;
+use crate::history::{Flaw, History, HistoryError, Operation, Value};
 use crate::options::ModelName;
 use crate::verdict::{
     Analysis, Anomaly, Counterexample, CycleEdge, Limit, Prefix, Validity, Verdict, Witness,
@@ -84,12 +85,12 @@ fn counterexample(history: &History, worst: &Anomalies, sentence: String, init: 
     let last = case
         .transactions
         .iter()
-        .filter_map(|operation| {
-            let completed = history.operation(operation.id).completed_index();
-            Some((completed?, operation.completed_at?))
-        })
-        .max();
-    let (last_index, last_time) = last.unwrap_or((0, Nanos(0)));
+        .map(|operation| history.operation(operation.id))
+        .max_by_key(|operation| operation.completed_index());
+    let prefix = Prefix {
+        last_index: last.and_then(Operation::completed_index).unwrap_or(0),
+        last_time: last.and_then(Operation::completed_at).unwrap_or_default(),
+    };
     let cycle = case.cycle.iter().map(|edge| CycleEdge {
         from: edge.from,
         to: edge.to,
@@ -100,12 +101,9 @@ fn counterexample(history: &History, worst: &Anomalies, sentence: String, init: 
         anomaly: Anomaly::Isolation(worst.kind),
         key: case.key.clone(),
         init,
-        faults: Vec::new(),
+        faults: last.map_or_else(Vec::new, |last| explain::faults(history, last)),
         operations: case.transactions.clone(),
-        prefix: Prefix {
-            last_index,
-            last_time,
-        },
+        prefix,
         weakened: 0,
         dropped: history.len() - case.transactions.len(),
         minimal: false,

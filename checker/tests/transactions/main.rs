@@ -1,5 +1,6 @@
 //! Transactions: told scenarios, the corpus, random histories against brute force, simulated stores.
 
+mod command;
 mod corpus;
 mod input;
 mod oracle;
