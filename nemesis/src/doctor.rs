@@ -195,8 +195,19 @@ fn can_make_namespaces() -> Result<(), Unsupported> {
 }
 
 fn can_open(path: &Path, why_not: fn(&Path, &std::io::Error) -> Unsupported) -> Result<(), Unsupported> {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let is_driver = |meta: std::fs::Metadata| {
+        let major = nix::sys::stat::major(meta.rdev());
+        // Both drivers have the major number of miscellaneous devices.
+        if meta.file_type().is_char_device() && major == 10 {
+            Ok(())
+        } else {
+            Err(std::io::Error::other("this is not the driver's device"))
+        }
+    };
     let opened = std::fs::OpenOptions::new().read(true).write(true).open(path);
-    opened.map(drop).map_err(|error| why_not(path, &error))
+    let outcome = opened.and_then(|device| device.metadata()).and_then(is_driver);
+    outcome.map_err(|error| why_not(path, &error))
 }
 
 /// Why the FUSE driver cannot be used.

@@ -44,6 +44,8 @@ pub(super) fn run(args: &LabArgs) -> anyhow::Result<bool> {
 
     let options = LabOptions {
         seed: args.seed,
+        simulated_disk: args.disks.then(|| "data".into()),
+        fake_clocks: args.clocks,
         ..LabOptions::default()
     };
     let lab = Lab::start(seat, &options, specs(args)?).map_err(|error| match error {

@@ -1,0 +1,174 @@
+//! The command line on a running lab, as a person uses it: `nemesis lab` in one
+//! process, verbs in others.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Playground {
+    folder: tempfile::TempDir,
+    lab: Child,
+}
+
+impl Playground {
+    /// Three nodes that only wait; none where this machine has no lab.
+    fn new() -> Option<Playground> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut lab = Command::new(env!("CARGO_BIN_EXE_nemesis"))
+            .current_dir(folder.path())
+            .args(["lab", "--nodes", "3", "--disks", "--", "sleep", "1000"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("nemesis runs");
+        let said = BufReader::new(lab.stdout.take().expect("piped"));
+        if said
+            .lines()
+            .map_while(Result::ok)
+            .any(|line| line.starts_with("ready"))
+        {
+            return Some(Playground { folder, lab });
+        }
+        assert_eq!(lab.wait().expect("our child").code(), Some(254));
+        println!("SKIPPED: no lab on this machine");
+        None
+    }
+
+    /// Runs a verb somewhere below the project's folder.
+    fn run(&self, args: &[&str]) -> Output {
+        let below = self.folder.path().join("store/current");
+        run_in(&below, args)
+    }
+
+    fn says(&self, args: &[&str], what: &str) -> String {
+        let output = self.run(args);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(
+            output.status.code(),
+            Some(0),
+            "{args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(said.contains(what), "{args:?} does not say {what:?}: {said}");
+        said
+    }
+
+    fn refuses(&self, args: &[&str], what: &str) {
+        let output = self.run(args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(254), "{args:?}: {said}");
+        assert!(said.contains(what), "{args:?} does not say {what:?}: {said}");
+    }
+}
+
+impl Drop for Playground {
+    fn drop(&mut self) {
+        let _ = self.lab.kill();
+        let _ = self.lab.wait();
+    }
+}
+
+fn run_in(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nemesis"))
+        .current_dir(folder)
+        .args(args)
+        .output()
+        .expect("nemesis runs")
+}
+
+#[test]
+fn faults_by_hand() {
+    let Some(mut playground) = Playground::new() else {
+        return;
+    };
+    let at = |args: &[&str], what: &str| playground.says(args, what);
+    at(&[], "no fault in force");
+    at(&["partition", "n1/n2,n3", "--dry-run"], "would hit: n1 | n2, n3");
+    at(&["status"], "no fault in force");
+    at(&["partition", "n1/n2,n3"], "seen: n1 -/-> n2: 0 of");
+    let matrix = at(&[], "#1 partition n1/n2,n3: n1 | n2, n3");
+    assert!(matrix.contains("n1  running   .   x   x\n"), "{matrix}");
+    assert!(matrix.contains("n3  running   x  ok   .\n"), "{matrix}");
+    at(&["kill", "n3"], "seen: n3 is dead");
+    at(&["pause", "n2", "--json"], r#""state":"paused""#);
+    at(&["resume", "all"], "seen: n2 is running");
+    at(&["restart", "n3"], "seen: n3 is running");
+    at(&["undo", "#1"], "undone");
+    at(&["links", "n1", "n2", "--delay", "20ms", "--both"], "n1 <-> n2");
+    at(&["disk", "n1", "full"], "No space left");
+    at(&["power-failure", "n2", "--torn"], "n2: lost 0 names");
+    at(&["heal"], "healed: every link carries packets, every node runs");
+    at(&["status"], "no fault in force");
+
+    // One that undoes itself, though the tool that asked for it is long gone.
+    at(&["kill", "n1", "--for", "200ms"], "undone by itself after 200ms");
+    let deadline = Instant::now() + PATIENCE;
+    while !String::from_utf8_lossy(&playground.run(&["status"]).stdout).contains("n1  running") {
+        assert!(Instant::now() < deadline, "it is still dead");
+    }
+
+    playground.refuses(&["kill", "n9"], "unknown node n9: the nodes are n1, n2, n3");
+    playground.refuses(&["partition", "n1,n2/n2"], "n2 is named twice");
+    playground.refuses(&["partition", "leader"], "no leader is known");
+    playground.refuses(&["clock", "n1", "jump", "--ms", "5"], "start it with --clocks");
+    playground.refuses(&["member", "remove", "n1"], "membership");
+    playground.refuses(&["undo", "99"], "no fault #99 is in force");
+    playground.refuses(&["nonsense"], "unrecognized subcommand");
+    playground.refuses(&["plan", "--preset", "nonsense"], "gentle, standard, hostile");
+
+    // A second nemesis on the same cluster, and a cluster that went away.
+    let again = run_in(
+        playground.folder.path(),
+        &["lab", "--nodes", "1", "--", "sleep", "1000"],
+    );
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(
+        again.status.code() == Some(254) && said.contains("another nemesis"),
+        "{said}"
+    );
+    playground.says(&["status"], "3 nodes");
+    kill(Pid::from_raw(playground.lab.id() as i32), Signal::SIGKILL).expect("our child");
+    playground.lab.wait().expect("our child");
+    // The runner inside dies a moment later.
+    let deadline = Instant::now() + PATIENCE;
+    while playground.run(&["status"]).status.code() != Some(254) {
+        assert!(Instant::now() < deadline, "it still answers");
+    }
+    playground.refuses(&["status"], "is gone");
+}
+
+#[test]
+fn without_a_cluster_there_is_nothing_to_break() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let plan = run_in(
+        folder.path(),
+        &["plan", "--preset", "hostile", "--seed", "7", "--save"],
+    );
+    assert!(plan.status.success());
+    std::fs::write(folder.path().join("plan.json"), &plan.stdout).expect("writable");
+    let shown = run_in(folder.path(), &["play", "plan.json", "--dry-run"]);
+    assert!(String::from_utf8_lossy(&shown.stdout).starts_with("plan of seed 7, 30s long"));
+    std::fs::write(folder.path().join("plan.json"), "{\"seed\":1}").expect("writable");
+    assert_eq!(
+        run_in(folder.path(), &["play", "plan.json"]).status.code(),
+        Some(254)
+    );
+    assert_eq!(
+        run_in(folder.path(), &["--cluster", "nowhere", "heal"])
+            .status
+            .code(),
+        Some(254)
+    );
+    assert_eq!(run_in(folder.path(), &["--help"]).status.code(), Some(0));
+    assert_eq!(
+        run_in(folder.path(), &["completion", "bash"]).status.code(),
+        Some(0)
+    );
+    assert_eq!(run_in(folder.path(), &["doctor"]).status.code(), Some(0));
+}
