@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use nemesis::docker::{DockerBackend, DockerError};
 use nemesis::fault::{Ability, Fault};
 use nemesis::node::EndStatus;
-use nemesis::{Backend, Direction, Nemesis, NodeId, NodeState};
+use nemesis::{Backend, Direction, Link, LinkMatrix, Nemesis, NodeId, NodeState};
 
 use node::ask;
 
@@ -281,6 +281,16 @@ fn containers_are_cut_killed_paused_and_healed() {
     }
     backend.start(&n[2]).expect("starts");
     cluster.wait_until_ready();
+    let mut links = LinkMatrix::good(&n);
+    for other in &n[1..] {
+        links.worsen(&n[0], other, &Link::CUT);
+        links.worsen(other, &n[0], &Link::CUT);
+    }
+    let started = Instant::now();
+    backend.set_links(&links).expect("lays rules");
+    println!("rules laid in five containers in {:?}", started.elapsed());
+    assert_eq!(cluster.table(1).matches("-A ORDEAL -s").count(), 4);
+    backend.set_links(&LinkMatrix::good(&n)).expect("removes rules");
     drop(backend);
 
     // By hand, with nobody who owns the cluster: a warden does, until healed.

@@ -83,8 +83,23 @@ impl Backend for LabBackend {
 
     fn power_off(&mut self, node: &NodeId, torn: bool) -> Result<Probe, BackendError> {
         let machine = self.lab.machine(node)?;
-        machine.kill()?;
+        // With the power goes the network: a killed process's connections are
+        // closed by its kernel, a dead machine's are not.
+        let board = self.lab.inner.switch.board();
+        let place = self.lab.nodes().iter().position(|other| other == node);
+        let (_, rules) = board.current();
+        let lay = |rules| {
+            board
+                .lay(rules)
+                .map_err(BackendError::system("laying rules on the lab's switch"))
+        };
+        if let Some(place) = place {
+            lay(rules.without(place))?;
+        }
+        let killed = machine.kill();
         let seen = machine.with_disk(|disk| disk.lose(torn));
+        lay(Rules::clone(&rules))?;
+        killed?;
         let seen = seen.ok_or_else(|| BackendError::unsupported("lab", Ability::PowerFailure, node))?;
         Ok(Probe::Trial {
             node: node.clone(),

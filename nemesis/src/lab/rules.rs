@@ -30,6 +30,16 @@ impl Rules {
         Rules { n, links }
     }
 
+    /// The same, and nothing gets to or from the node in this place.
+    pub(crate) fn without(&self, place: usize) -> Rules {
+        let mut rules = self.clone();
+        for other in 0..self.n {
+            rules.links[place * self.n + other] = Link::CUT;
+            rules.links[other * self.n + place] = Link::CUT;
+        }
+        rules
+    }
+
     /// The link between two ports. Ports from `n` on (the runner's) are never
     /// touched: faults hit links between nodes.
     pub(crate) fn link(&self, from: usize, to: usize) -> Option<&Link> {

@@ -244,7 +244,12 @@ fn killed_at_any_moment(scene: &Scene) {
     let seed = u64::from(std::process::id());
     println!("  seed {seed}");
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    for round in 0..20 {
+    // 25 in the gate; NEMESIS_ROUNDS=1000 for a long night.
+    let rounds = std::env::var("NEMESIS_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(25);
+    for round in 0..rounds {
         let mut child = scene.start("hold");
         std::thread::sleep(Duration::from_micros(rng.random_range(0..200_000)));
         let mut pids = scene.processes();
