@@ -115,6 +115,9 @@ pub struct RunArgs {
     /// How long a client waits for an answer before the outcome counts as unknown
     #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME")]
     pub timeout: Duration,
+    /// Go on to the time limit after the first violation
+    #[arg(long)]
+    pub keep_going: bool,
     /// Run the node with this planted bug: the verdict must be Illegal
     #[arg(long, value_name = "NAME")]
     pub bug: Option<String>,

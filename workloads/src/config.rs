@@ -49,6 +49,8 @@ pub struct RunConfig {
     pub operations_per_key: u32,
     /// A client's patience.
     pub timeout: Duration,
+    /// Whether a violation is no reason to stop.
+    pub keep_going: bool,
     /// The planted bug.
     pub bug: Option<String>,
     /// The checker's patience.
@@ -147,6 +149,7 @@ impl RunConfig {
             keys: usize::from(args.keys),
             operations_per_key: args.ops_per_key,
             timeout: args.timeout,
+            keep_going: args.keep_going,
             bug: args.bug.clone(),
             check_limit: args.check_limit,
             store: args.store.clone(),
@@ -237,6 +240,9 @@ impl RunConfig {
         );
         if self.pace == Pace::Open {
             command.push_str(" --open-loop");
+        }
+        if self.keep_going {
+            command.push_str(" --keep-going");
         }
         if let Some(bug) = &self.bug {
             command.push_str(&format!(" --bug {bug}"));

@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use checker::history::{Event, EventKind, Header, Nanos, Process, ProcessId, Value, Writer};
@@ -25,6 +26,8 @@ pub struct Recorder {
 
 #[derive(Debug)]
 struct Inner {
+    /// Who sees every event as it is written.
+    listener: Option<Sender<Event>>,
     writer: Writer<File>,
     next_index: u64,
     /// The first error of the disk; nothing is written after it, so that what is there stays checkable.
@@ -32,14 +35,15 @@ struct Inner {
 }
 
 impl Recorder {
-    /// Begins a history at `path`; its clock starts now.
+    /// Begins a history at `path`; its clock starts now. `listener` is sent every event in the order of the file.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
+    pub fn create(path: &Path, header: &Header, listener: Option<Sender<Event>>) -> io::Result<Self> {
         let mut writer = Writer::new(File::create_new(path)?, header)?;
         writer.flush()?;
         let inner = Inner {
+            listener,
             writer,
             next_index: 0,
             broken: None,
@@ -137,7 +141,17 @@ impl Recorder {
         event.time = now;
         if inner.broken.is_none() {
             match inner.writer.write(&event) {
-                Ok(()) => inner.next_index += 1,
+                Ok(()) => {
+                    inner.next_index += 1;
+                    // A listener that is gone has heard enough.
+                    if inner
+                        .listener
+                        .as_ref()
+                        .is_some_and(|listener| listener.send(event).is_err())
+                    {
+                        inner.listener = None;
+                    }
+                }
                 Err(e) => inner.broken = Some(e),
             }
         }

@@ -301,15 +301,15 @@ fn steps(series: &Series, time: &TimeScale, below: &[f64], above: &[f64], y: imp
     path
 }
 
-/// A line under the stretches in which clients asked and nothing came back ok.
+/// A line under the stretches in which nothing came back ok, from the first answer of the run to its last.
 fn draw_silence(svg: &mut String, series: &Series, time: &TimeScale, bottom: f64) {
-    let silent = |counts: &Counts| counts.ok == 0 && counts.total() > 0;
-    for (at, bucket) in series
-        .buckets
-        .iter()
-        .enumerate()
-        .filter(|(_, bucket)| silent(&bucket.counts))
-    {
+    let answered = |bucket: &super::series::Bucket| bucket.counts.ok > 0;
+    let first = series.buckets.iter().position(answered).unwrap_or(0);
+    let last = series.buckets.iter().rposition(answered).unwrap_or(0);
+    for (at, bucket) in series.buckets.iter().enumerate().take(last).skip(first) {
+        if answered(bucket) {
+            continue;
+        }
         let from = at as u64 * series.width;
         let _ = write!(
             svg,

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 pub struct LogExcerpt {
     /// Lines stamped around the violation; empty where there was none or nothing was said.
     pub around: Vec<String>,
-    /// Lines around the violation for which there was no room.
+    /// Earlier lines around the violation for which there was no room.
     pub around_left_out: u64,
     /// The last lines.
     pub tail: Vec<String>,
@@ -44,6 +44,7 @@ impl LogExcerpt {
         let mut reader = BufReader::new(log);
         let mut excerpt = Self::default();
         let mut tail: VecDeque<String> = VecDeque::with_capacity(KEPT + 1);
+        let mut around: VecDeque<String> = VecDeque::new();
         let mut inside = false;
         let mut bytes = Vec::new();
         loop {
@@ -56,10 +57,13 @@ impl LogExcerpt {
                 if let Some(stamp) = stamp(&line) {
                     inside = from <= stamp && stamp <= to;
                 }
-                if inside && excerpt.around.len() < KEPT {
-                    excerpt.around.push(line.clone());
-                } else if inside {
-                    excerpt.around_left_out += 1;
+                if inside {
+                    // The violation is complete at the end of its window: what is nearest to that is kept.
+                    around.push_back(line.clone());
+                    if around.len() > KEPT {
+                        around.pop_front();
+                        excerpt.around_left_out += 1;
+                    }
                 }
             }
             tail.push_back(line);
@@ -68,6 +72,7 @@ impl LogExcerpt {
                 excerpt.before_tail += 1;
             }
         }
+        excerpt.around = around.into();
         excerpt.tail = tail.into();
         Ok(excerpt)
     }

@@ -9,6 +9,9 @@ use super::scale::{clock, count, duration, percent, seconds};
 use super::series::{Group, Series};
 use super::{LogExcerpt, NodeReport, ReportInput, RunOutcome};
 
+/// Longer texts in the table of faults are folded.
+const FOLDED_BEYOND: usize = 160;
+
 /// Reasons listed before the rest is summed up.
 const REASONS_SHOWN: usize = 12;
 
@@ -27,9 +30,9 @@ pub(super) fn faults(input: &ReportInput<'_>) -> String {
             .to
             .map_or("–".to_owned(), |to| format!("{} s", seconds(to.0, 2)));
         let seen = |good: bool, text: &str, otherwise: &str| match (good, text) {
-            (true, text) => Escaped(text).to_string(),
+            (true, text) => folded(text),
             (false, "") => format!("<span class=\"bad\">{otherwise}</span>"),
-            (false, text) => format!("<span class=\"bad\">{otherwise}:</span> {}", Escaped(text)),
+            (false, text) => format!("<span class=\"bad\">{otherwise}:</span> {}", folded(text)),
         };
         let after = if fault.to.is_none() && fault.healed {
             String::new()
@@ -47,6 +50,19 @@ pub(super) fn faults(input: &ReportInput<'_>) -> String {
     }
     html.push_str("</tbody></table></div>\n</section>\n");
     html
+}
+
+/// Text in a cell; where a probe tells of every link of a cluster, only its beginning until it is asked for.
+fn folded(text: &str) -> String {
+    if text.chars().count() <= FOLDED_BEYOND {
+        return Escaped(text).to_string();
+    }
+    let beginning = shortened(text, FOLDED_BEYOND / 2);
+    format!(
+        "<details class=\"fold\"><summary>{}</summary><p>{}</p></details>",
+        Escaped(beginning),
+        Escaped(text)
+    )
 }
 
 pub(super) fn numbers(series: &Series) -> String {
@@ -194,7 +210,7 @@ fn node_log(html: &mut String, node: &NodeReport) {
         if *around_left_out > 0 {
             let _ = writeln!(
                 html,
-                "<p class=\"muted\">and {} more lines there</p>",
+                "<p class=\"muted\">after {} lines not shown here</p>",
                 count(*around_left_out)
             );
         }

@@ -137,8 +137,8 @@ pub(super) fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
             share * 100.0
         );
     }
-    for doubt in &doubts {
-        println!("  - {doubt}");
+    if outcome == RunOutcome::Unknown {
+        doubts.iter().for_each(|doubt| println!("  - {doubt}"));
     }
     if !particulars.again.is_empty() && outcome != RunOutcome::Valid {
         println!("again: {}", particulars.again);

@@ -7,6 +7,7 @@
 
 mod conclude;
 mod faults;
+mod online;
 mod schedule;
 mod workers;
 
@@ -180,8 +181,12 @@ impl Run<'_> {
                 println!("  {} http://{host}", member.id);
             }
         }
-        let recorder = Arc::new(Recorder::create(&self.dir.join("history.jsonl"), &self.header())?);
         let live = Arc::new(Live::new(config.time_limit));
+        let (stop, stopped) = watch::channel(false);
+        let header = self.header();
+        let judge = online::judge(&header, (!config.keep_going).then(|| stop.clone()), &live)?;
+        let recorder = Recorder::create(&self.dir.join("history.jsonl"), &header, Some(judge.events))?;
+        let recorder = Arc::new(recorder);
         let watch = Watch::new(recorder.clone(), live.clone());
         watch.over(&mut self.cluster.nemesis.lock());
         let nodes: Vec<(String, SocketAddr)> = self
@@ -200,7 +205,6 @@ impl Run<'_> {
             concurrency: config.concurrency,
             first_process: 0,
         };
-        let (stop, stopped) = watch::channel(false);
         let interrupted = heed_signals(stop.clone(), &live)?;
         let pulse = pulse(&recorder, &live, &crew.tally, stop.clone());
 
@@ -216,7 +220,10 @@ impl Run<'_> {
         );
         let keys = load?.inner().inner().keys_used();
         let cut_short = match recorder.flush() {
-            Ok(()) => interrupted.borrow().clone(),
+            Ok(()) => interrupted
+                .borrow()
+                .clone()
+                .or_else(|| judge.violated.borrow().clone().filter(|_| !config.keep_going)),
             Err(error) => Some(format!("the history cannot be written: {error}")),
         };
         let over = Note::LoadOver { cut_short }.record(&recorder, "load-over");

@@ -1,0 +1,56 @@
+//! Judges the history while it is being made, so that a run ends at the first violation.
+//!
+//! What it says is a sign to stop, never the verdict: that is for the checker, which reads the file.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+use anyhow::{Context, Result};
+use checker::history::{Event, Header};
+use checker::{CheckOptions, Monitor, Status};
+use tokio::sync::watch;
+
+use crate::live::Live;
+
+/// A judge at work.
+pub(super) struct Judge {
+    /// Where it hears of every event; it ends with the last sender.
+    pub(super) events: Sender<Event>,
+    /// What it found, once it found something.
+    pub(super) violated: watch::Receiver<Option<String>>,
+}
+
+/// Has a thread judge what it is sent; turns `stop` true at the first violation, where there is one to turn.
+pub(super) fn judge(header: &Header, stop: Option<watch::Sender<bool>>, live: &Arc<Live>) -> Result<Judge> {
+    let mut monitor = Monitor::new(header, &CheckOptions::default())?;
+    let (events, heard) = channel::<Event>();
+    let (found, violated) = watch::channel(None);
+    let live = live.clone();
+    let work = move || {
+        for event in heard {
+            match monitor.push(&event) {
+                Ok(Status::Fine) => {}
+                Ok(Status::Violated { key }) => {
+                    let key = key.map_or_else(String::new, |key| format!(" on key {key}"));
+                    live.say(&format!("{:>6.1} s  VIOLATION{key}", event.time.as_seconds()));
+                    found.send_replace(Some(format!("a violation was found{key}")));
+                    if let Some(stop) = stop {
+                        stop.send_replace(true);
+                    }
+                    return;
+                }
+                // The recorder wrote what the checker does not accept: the final check says what.
+                Err(error) => {
+                    tracing::error!("the history cannot be judged while it is made: {error}");
+                    return;
+                }
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("judge".into())
+        .spawn(work)
+        .context("a thread to judge the history")?;
+    Ok(Judge { events, violated })
+}
