@@ -72,7 +72,7 @@ pub(crate) fn register_call(
             input = Value::List(vec![Value::Nil, input]);
         }
         Function::Cas if input.as_list().is_none_or(|pair| pair.len() != 2) => {
-            let wanted = "a list of two, the expected value and the new one,";
+            let wanted = "a list of two, the expected value and the new one";
             return Err(Flaw::WrongValue {
                 f: operation.f().to_owned(),
                 wanted,
