@@ -99,13 +99,11 @@ fn cargo_program(package: &str, planted: bool) -> Result<PathBuf> {
         _ => ("release", &["--release"]),
     };
     let target = beside.parent().unwrap_or(beside).to_owned();
-    let (target, built) = if planted {
-        let target = target.join("planted");
-        let built = target.join(folder).join(package);
-        (target, built)
+    let clean = target.join(folder).join(package);
+    let built = if planted {
+        target.join("planted").join(folder).join(package)
     } else {
-        let built = target.join(folder).join(package);
-        (target, built)
+        clean.clone()
     };
     let Some(cargo) = env::var_os("CARGO") else {
         let candidates = [
@@ -123,27 +121,38 @@ fn cargo_program(package: &str, planted: bool) -> Result<PathBuf> {
             )
         });
     };
-    let mut command = Command::new(cargo);
-    command
-        .args(["build", "--quiet", "--package", package])
-        .args(profile_args)
-        .arg("--target-dir")
-        .arg(&target);
+    let build = |features: &[&str]| {
+        let mut command = Command::new(&cargo);
+        command
+            .args(["build", "--quiet", "--package", package])
+            .args(profile_args);
+        command.arg("--target-dir").arg(&target).args(features);
+        // Cargo set these for us, not for the build of another package.
+        for (name, _) in env::vars_os().filter(|(name, _)| set_by_cargo_run(name)) {
+            command.env_remove(name);
+        }
+        if let Some(manifest) = env::var_os("CARGO_MANIFEST_DIR") {
+            command.current_dir(manifest);
+        }
+        tracing::debug!(?command, "building");
+        let status = command.status().context("cargo does not start")?;
+        if !status.success() {
+            bail!("cargo could not build {package}: see above");
+        }
+        Ok(())
+    };
     if planted {
-        command.args(["--features", PLANTED]);
+        // In the same target folder, so that only the package itself is compiled twice; then the clean program
+        // is put back in its place, from cargo's own store of it. Should this be interrupted in between, the
+        // planted one is refused wherever a clean one is wanted.
+        build(&["--features", PLANTED])?;
+        let set_aside = built.parent().unwrap_or(&target);
+        std::fs::create_dir_all(set_aside)
+            .and_then(|()| std::fs::copy(&clean, built.with_extension("part")))
+            .and_then(|_| std::fs::rename(built.with_extension("part"), &built))
+            .with_context(|| format!("cannot write {}", built.display()))?;
     }
-    // Cargo set these for us, not for the build of another package.
-    for (name, _) in env::vars_os().filter(|(name, _)| set_by_cargo_run(name)) {
-        command.env_remove(name);
-    }
-    if let Some(manifest) = env::var_os("CARGO_MANIFEST_DIR") {
-        command.current_dir(manifest);
-    }
-    tracing::debug!(?command, "building");
-    let status = command.status().context("cargo does not start")?;
-    if !status.success() {
-        bail!("cargo could not build {package}: see above");
-    }
+    build(&[])?;
     Ok(built)
 }
 
