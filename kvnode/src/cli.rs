@@ -67,6 +67,18 @@ pub enum Action {
         #[command(subcommand)]
         command: AdminCommand,
     },
+    /// Measure this store beside etcd, three nodes of each on this machine.
+    Bench {
+        /// Seconds that each turn lasts.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Numbers of connections.
+        #[arg(long, default_value = "1,16,64,256", value_delimiter = ',')]
+        connections: Vec<usize>,
+        /// etcd's binary.
+        #[arg(long, default_value = "etcd")]
+        etcd: PathBuf,
+    },
     /// Say what is in a node's directory, and check all of it. The node must not run.
     Inspect {
         /// The directory.

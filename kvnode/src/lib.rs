@@ -45,9 +45,11 @@ pub mod read_gate;
 pub mod service;
 
 pub mod health;
+pub mod histogram;
 pub mod http;
 pub mod metrics;
 
+pub mod bench;
 pub mod bootstrap;
 pub mod cli;
 pub mod client;

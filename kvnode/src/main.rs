@@ -1,9 +1,11 @@
 //! `kvnode`: runs a node, or asks one something.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use kvnode::bench::{Plan, bench};
 use kvnode::cli::{Action, Cli, LogFormat, NodePlan};
 use kvnode::client::Client;
 use kvnode::console;
@@ -45,6 +47,22 @@ fn main() -> ExitCode {
         Some(Action::Admin { urls, command }) => {
             let mut client = Client::new(urls);
             told(runtime.block_on(console::carry_out(&mut client, command.line())))
+        }
+        Some(Action::Bench {
+            seconds,
+            connections,
+            etcd,
+        }) => {
+            let plan = Plan {
+                turn: Duration::from_secs(seconds.max(1)),
+                connections,
+                etcd,
+            };
+            told(
+                runtime
+                    .block_on(bench(&plan, |line| println!("{line}")))
+                    .map(|_| true),
+            )
         }
         Some(Action::Inspect { directory }) => match kvnode::inspect::inspect(&directory) {
             Ok(report) => {

@@ -1,18 +1,98 @@
 //! Numbers for Prometheus.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::ServerState;
+use parking_lot::Mutex;
 
+use crate::histogram::Histogram;
+use crate::membership;
 use crate::node::Node;
 
+/// The routes that are told apart.
+const ROUTES: [&str; 10] = [
+    "set", "get", "cas", "append", "delete", "txn", "scan", "kvraft", "cluster", "other",
+];
+
+/// What requests took and came to.
+#[derive(Debug, Default)]
+pub struct Requests {
+    latencies: [Histogram; ROUTES.len()],
+    answers: Mutex<BTreeMap<(usize, u16), u64>>,
+}
+
+impl Requests {
+    /// Counts an answered request.
+    pub fn count(&self, path: &str, status: u16, took: Duration) {
+        let first = path.trim_start_matches('/').split('/').next().unwrap_or("");
+        let route = ROUTES
+            .iter()
+            .position(|route| *route == first)
+            .unwrap_or(ROUTES.len() - 1);
+        self.latencies[route].observe(took);
+        *self.answers.lock().entry((route, status)).or_default() += 1;
+    }
+}
+
 /// The node's metrics in Prometheus' text form.
-pub fn text(node: &Node) -> String {
-    let metrics = node.metrics();
-    let (applied, keys, bytes) = node
-        .machine()
-        .look(|state| (state.applied(), state.len(), state.bytes()));
+pub fn text(node: &Arc<Node>) -> String {
     let mut out = String::new();
+    gauges(node, &mut out);
+    let _ = writeln!(
+        out,
+        "# HELP kvnode_request_seconds How long answers took, by route."
+    );
+    let _ = writeln!(out, "# TYPE kvnode_request_seconds histogram");
+    for (route, latencies) in ROUTES.iter().zip(&node.requests().latencies) {
+        latencies.write(&mut out, "kvnode_request_seconds", &format!("route=\"{route}\""));
+    }
+    let _ = writeln!(out, "# HELP kvnode_requests_total Answers, by route and status.");
+    let _ = writeln!(out, "# TYPE kvnode_requests_total counter");
+    for ((route, status), count) in node.requests().answers.lock().iter() {
+        let route = ROUTES[*route];
+        let _ = writeln!(
+            out,
+            "kvnode_requests_total{{route=\"{route}\",status=\"{status}\"}} {count}"
+        );
+    }
+    let _ = writeln!(
+        out,
+        "# HELP kvnode_log_commit_seconds How long a batch took to be on disk, fsync included."
+    );
+    let _ = writeln!(out, "# TYPE kvnode_log_commit_seconds histogram");
+    node.log()
+        .commits()
+        .write(&mut out, "kvnode_log_commit_seconds", "");
+    let _ = writeln!(
+        out,
+        "# HELP kvnode_member_silence_seconds How long a member has not answered this leader."
+    );
+    let _ = writeln!(out, "# TYPE kvnode_member_silence_seconds gauge");
+    for (id, silence) in membership::silence(node) {
+        if let Some(silence) = silence {
+            let _ = writeln!(
+                out,
+                "kvnode_member_silence_seconds{{member=\"{id}\"}} {}",
+                silence.as_secs_f64()
+            );
+        }
+    }
+    out
+}
+
+fn gauges(node: &Arc<Node>, out: &mut String) {
+    let metrics = node.metrics();
+    let (applied, keys, bytes, answers) = node.machine().look(|state| {
+        (
+            state.applied(),
+            state.len(),
+            state.bytes(),
+            state.sessions().len(),
+        )
+    });
     let mut gauge = |name: &str, help: &str, value: u64| {
         let _ = writeln!(
             out,
@@ -29,29 +109,44 @@ pub fn text(node: &Node) -> String {
         "1 when this node knows a leader.",
         u64::from(metrics.current_leader.is_some()),
     );
-    gauge("term", "Current Raft term.", metrics.current_term);
+    gauge(
+        "term",
+        "Current Raft term; it grows with every election.",
+        metrics.current_term,
+    );
     gauge(
         "last_index",
         "Index of the last log entry.",
         metrics.last_log_index.unwrap_or(0),
     );
+    let committed = metrics.local_committed.map_or(0, |id| id.index);
     gauge(
         "commit_index",
         "Index of the last entry known to be committed.",
-        metrics.local_committed.map_or(0, |id| id.index),
+        committed,
     );
     gauge("applied_index", "Index of the last entry applied.", applied);
+    let snapshot = metrics.snapshot.map_or(0, |id| id.index);
     gauge(
         "snapshot_index",
         "Index of the last entry in the newest snapshot.",
-        metrics.snapshot.map_or(0, |id| id.index),
+        snapshot,
     );
     gauge(
         "log_bytes",
         "Bytes of commands retained in the log.",
         node.log().bytes(),
     );
+    gauge(
+        "disk_full",
+        "1 while writes are refused for want of room.",
+        u64::from(node.log().is_full()),
+    );
     gauge("keys", "Number of keys.", keys as u64);
     gauge("state_bytes", "Bytes of all keys and values.", bytes);
-    out
+    gauge(
+        "remembered_answers",
+        "Answers kept for repetitions of named requests.",
+        answers as u64,
+    );
 }

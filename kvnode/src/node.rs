@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::env::clock::{self, Instant};
 use crate::env::fs;
+use crate::metrics::Requests;
 use crate::peer::link::{LinkError, Links};
 use crate::peer::message::{Proof, Refusal, Reply, Request};
 use crate::peer::network::{Caller, Network};
@@ -48,6 +49,7 @@ pub struct Node {
     links: Links,
     gate: ReadGate,
     under_way: Semaphore,
+    requests: Requests,
     heard: Mutex<Option<Instant>>,
 }
 
@@ -79,6 +81,7 @@ impl Node {
             links: Links::new(caller),
             gate: ReadGate::default(),
             under_way: Semaphore::new(UNDER_WAY),
+            requests: Requests::default(),
             heard: Mutex::default(),
             config,
         }))
@@ -166,6 +169,11 @@ impl Node {
             Err(error @ LinkError::NotSent { .. }) => Err(Forward::NotSent(error.to_string())),
             Err(error @ LinkError::Broken { .. }) => Err(Forward::Broken(error.to_string())),
         }
+    }
+
+    /// What requests took and came to.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     /// The reads that wait for a confirmation.

@@ -20,6 +20,10 @@ use crate::{http, peer};
 
 /// How often the log is looked at for a snapshot that is due.
 const SNAPSHOT_CHECK: Duration = Duration::from_millis(100);
+/// Bytes of log, snapshotted or not, beyond which what is in a snapshot goes.
+const MAX_LOG_BYTES: u64 = 48 << 20;
+/// Bytes of it that then stay.
+const KEPT_LOG_BYTES: u64 = 8 << 20;
 /// How long a leader that is told to stop tries to hand over.
 const HAND_OVER: Duration = Duration::from_secs(2);
 /// How often the room on the disk is looked at.
@@ -130,7 +134,8 @@ async fn watch_the_disk(node: Arc<Node>) {
     }
 }
 
-/// Writes a snapshot whenever enough was written since the last.
+/// Writes a snapshot whenever enough was written since the last, and lets go of log
+/// that outweighs its use to followers a little behind.
 async fn take_snapshots(node: Arc<Node>) {
     let config = node.config();
     let (mut entries_seen, mut bytes_seen) = (node.machine().look(crate::state::State::applied), 0);
@@ -145,6 +150,14 @@ async fn take_snapshots(node: Arc<Node>) {
             if let Err(error) = node.raft().trigger().snapshot().await {
                 warn!(%error, "cannot write a snapshot");
             }
+        }
+        // openraft keeps a number of entries, which may be large.
+        let snapshot = node.metrics().snapshot.map(|log_id| log_id.index);
+        if node.log().bytes() > MAX_LOG_BYTES.max(config.snapshot_bytes)
+            && let Some(index) = node.log().index_leaving(KEPT_LOG_BYTES).min(snapshot)
+            && let Err(error) = node.raft().trigger().purge_log(index).await
+        {
+            warn!(%error, "cannot purge the log");
         }
     }
 }

@@ -269,7 +269,7 @@ const GET_FIELDS: &[&str] = &["key", "level", "raw", "min_index", "deadline_ms",
 /// # Errors
 /// Whatever is to be told the client.
 pub async fn get<S: Service>(ask: &Ask<'_, S>) -> Result<Reply, Failure> {
-    ask.only(&[Method::GET, Method::POST], "GET, POST")?;
+    ask.only(&[Method::GET], "GET")?;
     let mut fields = ask.fields(GET_FIELDS)?;
     let key = fields.key()?;
     let raw = fields.flag("raw", false)?;

@@ -23,6 +23,9 @@ const READY: Duration = Duration::from_millis(500);
 /// Longest client name in an `Idempotency-Key`, bytes.
 const MAX_CLIENT_BYTES: usize = 128;
 
+/// The API, for tools.
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// Answers one request.
 pub async fn answer<S: Service>(service: &Arc<S>, parts: &Parts, body: &Bytes) -> Reply {
     let ask = Ask { service, parts, body };
@@ -36,7 +39,10 @@ async fn dispatch<S: Service>(ask: &Ask<'_, S>) -> Result<Reply, Failure> {
         "/cas" => kv::write(ask, kv::CAS).await,
         "/append" => kv::write(ask, kv::APPEND).await,
         "/delete" => kv::write(ask, kv::DELETE).await,
-        "/txn" => kv::write(ask, kv::TXN).await,
+        "/txn" => {
+            ask.only(&[Method::POST], "POST")?;
+            kv::write(ask, kv::TXN).await
+        }
         "/get" => kv::get(ask).await,
         "/scan" => kv::scan(ask).await,
         "/watch" => watch::watch(ask).await,
@@ -55,6 +61,10 @@ async fn dispatch<S: Service>(ask: &Ask<'_, S>) -> Result<Reply, Failure> {
         "/health" => {
             ask.only(&[Method::GET], "GET")?;
             Ok(json_reply(StatusCode::OK, &json!({ "ok": true })))
+        }
+        "/openapi.json" => {
+            ask.only(&[Method::GET], "GET")?;
+            Ok(typed(StatusCode::OK, "application/json", OPENAPI))
         }
         "/ready" => ready(ask).await,
         "/cluster/members" => cluster::members(ask).await,

@@ -59,6 +59,7 @@ async fn connection<S: Service>(service: Arc<S>, stream: net::TcpStream) {
 }
 
 async fn handle<S: Service>(service: &Arc<S>, request: Request<Incoming>) -> Reply {
+    let begun = clock::now();
     let (parts, body) = request.into_parts();
     let mut reply = match clock::timeout(BODY, whole(body)).await {
         Ok(Ok(body)) => routes::answer(service, &parts, &body).await,
@@ -66,6 +67,8 @@ async fn handle<S: Service>(service: &Arc<S>, request: Request<Incoming>) -> Rep
         Err(_) => Failure::deadline(BODY, Fate::NotApplied).into(),
     };
     let node = service.node();
+    node.requests()
+        .count(parts.uri.path(), reply.status().as_u16(), begun.elapsed());
     let headers = reply.headers_mut();
     if let Ok(me) = HeaderValue::from_str(node.id().as_str()) {
         headers.insert("x-ordeal-served-by", me);

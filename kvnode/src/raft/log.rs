@@ -31,6 +31,7 @@ use super::wal::{Kept, Record, Wal, WalError};
 use super::{Entry, LogId, TypeConfig, Vote};
 use crate::env::clock;
 use crate::env::fs::Disk;
+use crate::histogram::Histogram;
 use crate::seams::Keeping;
 
 /// Most bytes of keys and values read for one message to a follower: one more
@@ -51,6 +52,7 @@ pub struct LogStore {
     queue: mpsc::Sender<Job>,
     full: Arc<AtomicBool>,
     low: Arc<AtomicBool>,
+    commits: Arc<Histogram>,
 }
 
 #[derive(Default)]
@@ -91,10 +93,12 @@ impl LogStore {
         let kept = keeping.found(kept);
         let (queue, jobs) = mpsc::channel();
         let full = Arc::new(AtomicBool::new(false));
+        let commits = Arc::new(Histogram::default());
         let writer = Writer {
             wal,
             jobs,
             keeping,
+            commits: commits.clone(),
             full: full.clone(),
             records: Vec::new(),
             waiting: Vec::new(),
@@ -108,12 +112,18 @@ impl LogStore {
             queue,
             full,
             low: Arc::default(),
+            commits,
         })
     }
 
     /// Whether the disk is full, or nearly so: nothing new should be begun.
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed) || self.low.load(Ordering::Relaxed)
+    }
+
+    /// How long batches took to be on disk.
+    pub fn commits(&self) -> &Histogram {
+        &self.commits
     }
 
     /// Notes whether there is little room on the disk; tells whether that is news.
@@ -136,6 +146,18 @@ impl LogStore {
     /// Bytes of commands ever appended, including those found at start.
     pub fn written(&self) -> u64 {
         self.mirror.read().written
+    }
+
+    /// The index up to which entries may go so that those left weigh at most `bytes`;
+    /// none if nothing need go.
+    pub fn index_leaving(&self, bytes: u64) -> Option<u64> {
+        let mirror = self.mirror.read();
+        let mut left = 0;
+        let first_too_many = mirror.entries.iter().rev().find(|entry| {
+            left += weight(entry);
+            left > bytes
+        });
+        first_too_many.map(|entry| entry.log_id.index)
     }
 
     /// Index of the last entry, if there is one.
@@ -234,6 +256,7 @@ struct Writer<D: Disk> {
     wal: Wal<D>,
     jobs: mpsc::Receiver<Job>,
     keeping: Arc<dyn Keeping>,
+    commits: Arc<Histogram>,
     full: Arc<AtomicBool>,
     records: Vec<Record>,
     waiting: Vec<Done>,
@@ -307,7 +330,9 @@ impl<D: Disk> Writer<D> {
     /// nothing was half written and nothing was promised.
     fn commit(&mut self) -> io::Result<()> {
         loop {
+            let begun = clock::now();
             let written = self.wal.commit(&self.records);
+            self.commits.observe(begun.elapsed());
             let full = matches!(&written, Err(error) if error.kind() == io::ErrorKind::StorageFull);
             if full != self.full.swap(full, Ordering::Relaxed) {
                 match full {

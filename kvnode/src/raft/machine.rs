@@ -6,19 +6,25 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use parking_lot::RwLock;
 use tokio::sync::watch;
+use tracing::warn;
 
 use super::snapshot::{SnapshotDir, SnapshotFile};
 use super::{LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::command::Outcome;
+use crate::env::clock;
 use crate::feed::Feed;
 use crate::seams::{Place, Rules};
 use crate::state::{Changes, State};
+
+/// Pause before a snapshot is tried again on a full disk.
+const FULL_RETRY: Duration = Duration::from_secs(1);
 
 /// The state machine; clones share one state.
 #[derive(Clone)]
@@ -182,13 +188,24 @@ impl RaftSnapshotBuilder<TypeConfig> for Machine {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        let (meta, state) = self.frozen();
-        let snapshots = self.snapshots.clone();
-        tokio::task::spawn_blocking(move || {
-            let snapshot = snapshots.save(&meta, &state)?;
-            Ok(Snapshot { meta, snapshot })
-        })
-        .await
-        .map_err(io::Error::other)?
+        loop {
+            let (meta, state) = self.frozen();
+            let snapshots = self.snapshots.clone();
+            let build = move || {
+                let snapshot = snapshots.save(&meta, &state)?;
+                io::Result::Ok(Snapshot { meta, snapshot })
+            };
+            match tokio::task::spawn_blocking(build)
+                .await
+                .map_err(io::Error::other)?
+            {
+                // To openraft any failure is the end of the node, but a full disk passes.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    warn!(%error, "no room for a snapshot: trying again");
+                    clock::sleep(FULL_RETRY).await;
+                }
+                built => return built,
+            }
+        }
     }
 }

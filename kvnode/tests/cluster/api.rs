@@ -194,3 +194,60 @@ fn every_request_is_answered_by_its_deadline() {
     assert_eq!(cluster.get(leader, "/health").status, 200);
     assert_eq!(cluster.get(leader, "/ready").status, 503);
 }
+
+/// Every path in the document exists, with the methods it names and no others.
+#[test]
+fn the_openapi_document_tells_the_truth_about_routes() {
+    let cluster = Cluster::started(1, &[]);
+    let document = cluster.get(1, "/openapi.json").json();
+    let paths = document["paths"].as_object().expect("paths");
+    assert!(paths.len() > 15);
+    for (path, item) in paths {
+        let target = path.replace("{key}", "k").replace("{id}", "n9");
+        for method in ["GET", "POST", "DELETE", "PUT"] {
+            if path == "/watch" && method == "GET" {
+                continue; // It does not end.
+            }
+            let answer = cluster.ask(1, method, &target, b"");
+            if item.get(method.to_lowercase()).is_some() {
+                let told = String::from_utf8_lossy(&answer.body).into_owned();
+                assert!(
+                    answer.status != 405 && !told.contains("no_route"),
+                    "{method} {path}: {told}"
+                );
+                let documented = item[method.to_lowercase()]["responses"]
+                    .as_object()
+                    .expect("responses");
+                assert!(
+                    documented.contains_key(&answer.status.to_string()),
+                    "{method} {path}: {}",
+                    answer.status
+                );
+            } else {
+                assert_eq!(answer.status, 405, "{method} {path} is served but not documented");
+            }
+        }
+    }
+}
+
+#[test]
+fn metrics_count_what_was_asked() {
+    let cluster = Cluster::started(1, &[]);
+    for n in 0..3 {
+        assert_eq!(cluster.get(1, &format!("/set?key=k{n}&value=v")).status, 200);
+    }
+    assert_eq!(cluster.get(1, "/get?key=nothing").status, 404);
+    let metrics = String::from_utf8(cluster.get(1, "/metrics").body).unwrap();
+    for want in [
+        "kvnode_keys 3",
+        "kvnode_is_leader 1",
+        "kvnode_requests_total{route=\"set\",status=\"200\"} 3",
+        "kvnode_requests_total{route=\"get\",status=\"404\"} 1",
+        "kvnode_request_seconds_count{route=\"set\"} 3",
+    ] {
+        assert!(
+            metrics.lines().any(|line| line == want),
+            "'{want}' is not in\n{metrics}"
+        );
+    }
+}

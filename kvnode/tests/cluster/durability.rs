@@ -184,3 +184,33 @@ fn two_processes_do_not_share_a_directory() {
     assert_eq!(cluster.get(1, "/set?key=k&value=v").status, 200);
     cluster.kill(1);
 }
+
+/// Large values neither fill the memory with log nor the disk with files.
+#[test]
+fn endless_large_writes_stay_within_bounds() {
+    let cluster = Cluster::started(3, &[]);
+    let value = "v".repeat(1 << 20);
+    for n in 0..150 {
+        let body = json!({ "key": format!("k{}", n % 3), "value": value }).to_string();
+        assert_eq!(
+            cluster.ask(n % 3 + 1, "POST", "/set", body.as_bytes()).status,
+            200
+        );
+    }
+    for node in cluster.numbers() {
+        let bounded = || {
+            let metrics = String::from_utf8(cluster.get(node, "/metrics").body).unwrap();
+            let log = metrics
+                .lines()
+                .find_map(|line| line.strip_prefix("kvnode_log_bytes ")?.parse::<u64>().ok());
+            let files = kvnode::env::fs::list(&cluster.data(node).join("log")).unwrap();
+            let disk: u64 = files
+                .iter()
+                .map(|path| kvnode::env::fs::open(path).unwrap().metadata().unwrap().len())
+                .sum();
+            (log.unwrap() < 64 << 20 && disk < 160 << 20).then_some(())
+        };
+        crate::harness::eventually("log and files shrink", bounded);
+    }
+    cluster.converged();
+}

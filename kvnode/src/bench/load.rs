@@ -1,0 +1,145 @@
+//! The load: closed loops over kept connections.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::Request;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use super::grpc::Etcd;
+use crate::env::{clock, net};
+
+/// How many keys are used.
+const KEYS: usize = 1000;
+/// Bytes of a value.
+const VALUE_BYTES: usize = 64;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Set,
+    Get,
+}
+
+/// Where it is asked.
+#[derive(Debug, Clone)]
+pub(super) enum Target {
+    Kvnode(String),
+    Etcd(String),
+}
+
+/// What came of a turn.
+pub(super) struct Turn {
+    pub(super) count: usize,
+    pub(super) errors: usize,
+    pub(super) p50: Duration,
+    pub(super) p99: Duration,
+    pub(super) took: Duration,
+}
+
+pub(super) async fn turn(
+    target: &Target,
+    kind: Kind,
+    connections: usize,
+    limit: Duration,
+) -> io::Result<Turn> {
+    let mut open = Vec::new();
+    for _ in 0..connections {
+        open.push(Connection::open(target).await?);
+    }
+    let begun = clock::now();
+    let loops: Vec<_> = open
+        .into_iter()
+        .enumerate()
+        .map(|(number, connection)| tokio::spawn(connection.run(kind, number * 37, begun + limit)))
+        .collect();
+    let (mut latencies, mut errors) = (Vec::new(), 0);
+    for ended in loops {
+        let (done, failed) = ended.await.map_err(io::Error::other)?;
+        latencies.extend(done);
+        errors += failed;
+    }
+    let took = begun.elapsed();
+    latencies.sort_unstable();
+    let at = |share: f64| {
+        latencies
+            .get((latencies.len() as f64 * share) as usize)
+            .copied()
+            .unwrap_or_default()
+    };
+    Ok(Turn {
+        count: latencies.len(),
+        errors,
+        p50: at(0.5),
+        p99: at(0.99),
+        took,
+    })
+}
+
+enum Connection {
+    Kvnode(SendRequest<Empty<Bytes>>),
+    Etcd(Etcd),
+}
+
+impl Connection {
+    async fn open(target: &Target) -> io::Result<Connection> {
+        match target {
+            Target::Kvnode(address) => {
+                let stream = TokioIo::new(net::connect(address).await?);
+                let (sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
+                tokio::spawn(connection);
+                Ok(Connection::Kvnode(sender))
+            }
+            Target::Etcd(address) => Etcd::connect(address).await.map(Connection::Etcd),
+        }
+    }
+
+    /// Asks until the end; how long each answer took, and how many failed.
+    async fn run(mut self, kind: Kind, mut number: usize, end: clock::Instant) -> (Vec<Duration>, usize) {
+        let value = "v".repeat(VALUE_BYTES);
+        let (mut latencies, mut errors) = (Vec::new(), 0);
+        while clock::now() < end {
+            number += 1;
+            let key = format!("bench-{}", number % KEYS);
+            let begun = clock::now();
+            match self.ask(kind, &key, &value).await {
+                Ok(()) => latencies.push(begun.elapsed()),
+                Err(_) => {
+                    errors += 1;
+                    clock::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        }
+        (latencies, errors)
+    }
+
+    async fn ask(&mut self, kind: Kind, key: &str, value: &str) -> io::Result<()> {
+        match (self, kind) {
+            (Connection::Etcd(etcd), Kind::Set) => etcd.put(key, value).await,
+            (Connection::Etcd(etcd), Kind::Get) => etcd.get(key).await,
+            (Connection::Kvnode(sender), Kind::Set) => {
+                get(sender, format!("/set?key={key}&value={value}")).await
+            }
+            (Connection::Kvnode(sender), Kind::Get) => get(sender, format!("/get?key={key}")).await,
+        }
+    }
+}
+
+async fn get(sender: &mut SendRequest<Empty<Bytes>>, target: String) -> io::Result<()> {
+    sender.ready().await.map_err(io::Error::other)?;
+    let request = Request::get(target)
+        .header("host", "bench")
+        .body(Empty::new())
+        .map_err(io::Error::other)?;
+    let response = sender.send_request(request).await.map_err(io::Error::other)?;
+    let status = response.status();
+    response.into_body().collect().await.map_err(io::Error::other)?;
+    if status.is_success() {
+        Ok(())
+    } else {
+        Err(io::Error::other(status.to_string()))
+    }
+}
