@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
-use crate::lab::rules::Board;
-use crate::link::{Link, LinkMatrix};
+use crate::lab::rules::{Board, Count};
+use crate::link::{Link, LinkMatrix, Probability};
 use crate::node::NodeId;
 use crate::probe::LinkProbe;
 
@@ -40,6 +41,8 @@ struct Trial {
     sent: Vec<Instant>,
     arrived: BTreeMap<u32, Duration>,
     stopped_before: u64,
+    /// Packets of this link that were duplicated, and that overtook others.
+    marked_before: [u64; 2],
     /// When the next packet may be sent, or the last is given up.
     due: Instant,
     over: bool,
@@ -78,6 +81,7 @@ impl Prober {
                 sent: Vec::new(),
                 arrived: BTreeMap::new(),
                 stopped_before: board.count(from, to).stopped(),
+                marked_before: marked(board.count(from, to)),
                 due: now,
                 over: false,
             })
@@ -202,6 +206,9 @@ impl Trial {
         let total: Duration = self.arrived.values().sum();
         let mean = (arrived > 0).then(|| total / arrived.max(1));
         let stopped = board.count(self.from, self.to).stopped() - self.stopped_before;
+        let [duplicated, overtook] = marked(board.count(self.from, self.to));
+        let shows = is_shown(self.wanted.duplicate, sent, duplicated - self.marked_before[0])
+            && is_shown(self.wanted.reorder, sent, overtook - self.marked_before[1]);
         LinkProbe {
             from: matrix.nodes()[self.from].clone(),
             to: matrix.nodes()[self.to].clone(),
@@ -210,9 +217,19 @@ impl Trial {
             arrived,
             mean_us: mean.map(|mean| u64::try_from(mean.as_micros()).unwrap_or(u64::MAX)),
             stopped: Some(stopped),
-            as_wanted: behaves(&self.wanted, sent, arrived, mean, stopped),
+            as_wanted: shows && behaves(&self.wanted, sent, arrived, mean, stopped),
         }
     }
+}
+
+fn marked(count: &Count) -> [u64; 2] {
+    [&count.duplicated, &count.overtook].map(|count| count.load(Ordering::Acquire))
+}
+
+/// False if something of this probability happened to none of so many packets,
+/// where that is a less than one in a million accident.
+fn is_shown(probability: Probability, sent: u32, happened: u64) -> bool {
+    happened > 0 || (1.0 - probability.get()).powi(i32::try_from(sent).unwrap_or(i32::MAX)) > 1e-6
 }
 
 /// Whether packets fared as the link is meant to let them fare.
@@ -275,6 +292,12 @@ mod tests {
         );
         assert!(!behaves(&Link::CUT, 2, 1, None, 1), "one got through");
         assert!(!behaves(&Link::default(), 5, 0, None, 0));
+        let often = Probability::new(0.6).expect("a share");
+        assert!(
+            !is_shown(often, 20, 0) && is_shown(often, 20, 9),
+            "none of twenty was duplicated"
+        );
+        assert!(is_shown(Probability::NEVER, 20, 0));
         let slightly = Link {
             loss: "1%".parse().expect("a share"),
             ..Link::default()
