@@ -63,7 +63,7 @@ impl Client {
     /// name for all tries.
     ///
     /// # Errors
-    /// When no node answered in [`PATIENCE`]; a write may then have been applied.
+    /// When no node answered within 15 s; a write may then have been applied.
     pub async fn ask(&mut self, method: Method, target: &str, body: Option<&Value>) -> io::Result<Answer> {
         self.number += 1;
         let name = format!("{}:{}", self.name, self.number);
