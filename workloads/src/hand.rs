@@ -94,6 +94,8 @@ fn supervise(args: &UpArgs, system: &System) -> Result<()> {
         dir: &dir,
         seed: 0,
         host_port: args.port,
+        // A fresh cluster for playing has real disks and true clocks.
+        faults: &[],
         owner,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()

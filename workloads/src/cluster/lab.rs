@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use nemesis::NodeId;
 use nemesis::cluster_file::BackendKind;
 use nemesis::lab::{self, Forwarding, Lab, LabOptions, NodeSpec, Seat};
+use nemesis::{Ability, Fault, NodeId};
 
 use super::{Cluster, Kind, Member};
 use crate::binary::Binary;
@@ -21,6 +21,9 @@ use crate::system::{Bindings, System};
 pub fn enter() -> Result<Seat> {
     lab::enter().context("the lab cannot be entered (`nemesis doctor` says more)")
 }
+
+/// The folder of a node's data, in the node's own folder.
+const DATA: &str = "data";
 
 /// What a lab cluster is made from.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub struct LabPlan<'a> {
     pub seed: u64,
     /// Port of the first node on the host's loopback, the others follow; any free ones where none is given.
     pub host_port: Option<u16>,
+    /// The faults that it may have to bear.
+    pub faults: &'a [Fault],
     /// Process id of the outermost process, for `cluster.json`.
     pub owner: u32,
 }
@@ -56,8 +61,13 @@ impl Cluster {
             .map(|(place, id)| spec(plan, &ids, place, id));
         let specs = specs.collect::<Result<Vec<NodeSpec>>>()?;
         let logs: Vec<PathBuf> = specs.iter().map(|spec| spec.log.clone()).collect();
+        // Both cost something, so only where faults want them.
+        let wants =
+            |abilities: &[Ability]| plan.faults.iter().any(|fault| abilities.contains(&fault.needs()));
         let options = LabOptions {
             seed: plan.seed,
+            simulated_disk: wants(&[Ability::Disk, Ability::PowerFailure]).then(|| DATA.into()),
+            fake_clocks: wants(&[Ability::Clock]),
             ..LabOptions::default()
         };
         let lab = Lab::start(seat, &options, specs)?;
@@ -97,7 +107,7 @@ fn spec(plan: &LabPlan<'_>, ids: &[NodeId], place: usize, id: &NodeId) -> Result
             .text("node", id.as_str())
             .text("address", lab::address_of(place).to_string())
             .text("index", (place + 1).to_string())
-            .text("data", dir.join("data").to_string_lossy())
+            .text("data", dir.join(DATA).to_string_lossy())
     };
     let members: Vec<String> = match &node.member {
         Some(member) => (0..)

@@ -88,6 +88,7 @@ pub fn run(config: &RunConfig) -> Result<u8> {
                 dir: &dir,
                 seed: config.seed,
                 host_port: None,
+                faults: &config.faults,
                 owner,
             };
             Cluster::start_lab(seat, &plan)
