@@ -1,14 +1,18 @@
 //! The command line of Ordeal's runner.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::EnvFilter;
 use workloads::cli::{Cli, Command};
 use workloads::config::RunConfig;
 use workloads::{hand, list, runner};
 
 /// Bad arguments or input.
 const BAD_INPUT: u8 = 254;
+/// What is logged where RUST_LOG says nothing. FUSE calls it an error when a killed node leaves a request behind.
+const QUIET: &str = "warn,fuser=off";
 /// The harness failed.
 const FAILURE: u8 = 255;
 
@@ -21,8 +25,9 @@ fn main() -> ExitCode {
         }
     };
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(QUIET)))
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     let code = match cli.command {
         None => run(&cli.run),
