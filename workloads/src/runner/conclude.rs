@@ -163,7 +163,7 @@ pub fn last_line(code: u8) -> &'static str {
 /// Judges a recorded run again: its folder, or its `history.jsonl`.
 ///
 /// # Errors
-/// As [`conclude`], and when there is no history.
+/// When there is no history there, it cannot be read, or the files cannot be written.
 pub fn analyze(path: &Path, check_limit: Duration) -> Result<u8> {
     let dir = if path.is_dir() {
         path
