@@ -185,6 +185,10 @@ pub struct NodeArgs {
     /// Listen here rather than at the host given in --cluster.
     #[arg(long, env = "KVNODE_LISTEN_HOST", value_name = "HOST")]
     listen_host: Option<String>,
+    /// Listen beyond the loopback without TLS and tokens: whoever reaches this node can
+    /// read and change everything.
+    #[arg(long, env = "KVNODE_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    insecure: Option<bool>,
     /// Milliseconds between heartbeats [default: 40].
     #[arg(long, env = "KVNODE_HEARTBEAT_MS", value_name = "MS")]
     heartbeat_ms: Option<u64>,
@@ -224,6 +228,7 @@ struct File {
     data_dir: Option<PathBuf>,
     cluster_id: Option<String>,
     listen_host: Option<String>,
+    insecure: Option<bool>,
     heartbeat_ms: Option<u64>,
     election_min_ms: Option<u64>,
     election_max_ms: Option<u64>,
@@ -281,6 +286,7 @@ impl NodeArgs {
                 .unwrap_or_else(|| "ordeal".to_owned()),
             data_dir,
             listen_host: self.listen_host.or(file.listen_host),
+            insecure: self.insecure.or(file.insecure).unwrap_or(false),
             heartbeat_ms: self.heartbeat_ms.or(file.heartbeat_ms).unwrap_or(40),
             election_min_ms: self.election_min_ms.or(file.election_min_ms).unwrap_or(80),
             election_max_ms: self.election_max_ms.or(file.election_max_ms).unwrap_or(120),

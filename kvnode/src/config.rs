@@ -18,6 +18,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where it listens, if not at its own address in `cluster`.
     pub listen_host: Option<String>,
+    /// Whether it may listen beyond the loopback unprotected.
+    pub insecure: bool,
     /// Milliseconds between heartbeats.
     pub heartbeat_ms: u64,
     /// Shortest and longest time without a leader after which a node stands for
@@ -86,6 +88,12 @@ impl Config {
         &self.cluster.members()[&self.id]
     }
 
+    /// Whether anyone but this machine can reach it.
+    pub fn is_exposed(&self) -> bool {
+        let (http, raft) = self.listen();
+        !(is_loopback(&http) && is_loopback(&raft))
+    }
+
     /// Where to listen for HTTP and for peers.
     pub fn listen(&self) -> (String, String) {
         let at = |address: &str| match (&self.listen_host, address.rsplit_once(':')) {
@@ -94,4 +102,12 @@ impl Config {
         };
         (at(&self.own().http), at(&self.own().raft))
     }
+}
+
+/// Whether `host:port` names this machine alone. A name other than `localhost` may
+/// resolve to anything.
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

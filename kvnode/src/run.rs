@@ -55,6 +55,9 @@ pub async fn run<S: Service, D: fs::Disk>(
     ready: impl FnOnce(&Node),
 ) -> Result<(), End> {
     let data = DataDir::open(&config, disk, seams.keeping).map_err(|error| End::Input(error.into()))?;
+    if config.is_exposed() && !config.insecure {
+        warn!("this node listens beyond the loopback, unprotected: give --insecure if that is meant");
+    }
     let (http_address, raft_address) = config.listen();
     let http_listener = net::listen(&http_address)
         .await
