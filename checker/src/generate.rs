@@ -447,11 +447,8 @@ impl Events {
         };
         self.ready.push_back(event);
         let rest = (self.what.rest * 2.0 * TYPICAL as f64) as u64;
-        let rest = if rest == 0 {
-            0
-        } else {
-            self.random.random_range(0..rest)
-        };
+        // A process takes a moment between a completion and its next invocation, however busy it is.
+        let rest = self.random.random_range(0..=rest) + 1;
         self.agenda.push(Reverse((at + rest, slot as u64, Due::Invoke)));
     }
 }

@@ -6,7 +6,7 @@ use rustc_hash::FxHashSet;
 
 use crate::engine::{self, Answer, Blocks, Budget};
 use crate::generate::{Bug, Mix, Simulation, Values};
-use crate::history::{Event, EventKind, Header, History, Nanos, OpId, ProcessId, Value};
+use crate::history::{Event, EventKind, Header, History, NEVER, Nanos, OpId, ProcessId, Value};
 use crate::model::{Domain, RegisterRules, Registers};
 use crate::options::CasFail;
 use crate::oracle;
@@ -383,4 +383,41 @@ fn monitors_accuse_nobody_innocent_and_miss_nobody() {
         first_seed()
     );
     assert!(early > 0, "no violation was noticed before the end");
+}
+
+/// Of two processes, one operation is over before another begins exactly if its completion has the smaller time; of
+/// one process the order or a tie says so.
+#[test]
+fn the_order_of_a_history_says_what_its_times_say() {
+    let (mut in_order, mut tied) = (0u64, 0u64);
+    for seed in crate::generate::seeds(first_seed() ^ 0x1771, cases()) {
+        let history = arbitrary(seed);
+        for one in history.operations() {
+            let Some(completed_at) = one.completed_at().filter(|_| one.record().completed != NEVER) else {
+                continue;
+            };
+            for other in history.operations().filter(|other| other.id() != one.id()) {
+                let ordered = one.record().completed < other.record().invoked;
+                let (before, after) = (one.id(), other.id());
+                if one.process() != other.process() {
+                    assert_eq!(
+                        ordered,
+                        completed_at < other.invoked_at(),
+                        "seed {seed}: {before:?} and {after:?}"
+                    );
+                } else if before < after && completed_at == other.invoked_at() {
+                    let tie = history.same_instant.iter().any(|&(later, _)| later == after);
+                    assert!(ordered || tie, "seed {seed}: {before:?} and {after:?}");
+                    in_order += u64::from(ordered);
+                    tied += u64::from(tie);
+                } else {
+                    assert_eq!(ordered, before < after, "seed {seed}: {before:?} and {after:?}");
+                }
+            }
+        }
+    }
+    assert!(
+        in_order > 0 && tied > 0,
+        "both kinds of tie must come up: {in_order}, {tied}"
+    );
 }

@@ -181,7 +181,7 @@ impl<'a> Moments<'a> {
     }
 
     /// The latest operation of the same process that completed in the instant in which this one was invoked and
-    /// that counts here.
+    /// that counts here, where the order of moments does not say so already.
     pub(crate) fn after<T>(&self, op: OpId, call: impl Fn(OpId) -> Option<T>) -> Option<T> {
         let ties = &self.history.same_instant;
         let mut op = op;
@@ -189,6 +189,11 @@ impl<'a> Moments<'a> {
             op = ties[at].1;
             if let Some(call) = call(op) {
                 return Some(call);
+            }
+            // Whatever came before an operation that took time is of an earlier instant.
+            let record = &self.history.records[op.0 as usize];
+            if record.invoked_at < record.completed_at {
+                break;
             }
         }
         None

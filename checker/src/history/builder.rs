@@ -39,6 +39,8 @@ pub(crate) struct Builder {
     last_time: Nanos,
     /// The events of the present instant, to be put in order when it is over: invocations first.
     instant: Vec<(OpId, Side)>,
+    /// How many of `same_instant` are of earlier instants.
+    earlier_ties: usize,
     next_place: u32,
 }
 
@@ -71,6 +73,7 @@ impl Builder {
             last_index: None,
             last_time: Nanos(0),
             instant: Vec::new(),
+            earlier_ties: 0,
             next_place: 0,
         }
     }
@@ -299,22 +302,36 @@ impl Builder {
         Ok(())
     }
 
-    /// Within one instant every invocation counts as before every completion.
+    /// Within one instant every invocation counts as before every completion, except that a process does one
+    /// thing after another.
+    ///
+    /// A process that completed `a` and invoked `b` in one instant is a tie. One tie can be put into the order
+    /// exactly: the other invocations, the completion of `a`, the invocation of `b`, the other completions. That
+    /// is nearly every tie there is; two of one instant contradict each other and stay in `same_instant`.
     pub(crate) fn end_instant(&mut self) {
         if self.instant.len() > 1 {
+            let ties = &self.history.same_instant[self.earlier_ties..];
+            let tie = if let &[tie] = ties { Some(tie) } else { None };
+            if tie.is_some() {
+                self.history.same_instant.pop();
+            }
+            let turn = |&(id, side): &(OpId, Side)| match (side, tie) {
+                (Side::Completion, Some((_, before))) if id == before => 1,
+                (Side::Invocation, Some((later, _))) if id == later => 2,
+                (Side::Invocation, _) => 0,
+                (Side::Completion, _) => 3,
+            };
+            self.instant.sort_by_key(turn);
             let count = u32::try_from(self.instant.len()).expect("places are counted above");
-            let mut place = self.next_place - count;
-            for wanted in [Side::Invocation, Side::Completion] {
-                for &(id, side) in self.instant.iter().filter(|(_, side)| *side == wanted) {
-                    let record = &mut self.history.records[id.0 as usize];
-                    match side {
-                        Side::Invocation => record.invoked = place,
-                        Side::Completion => record.completed = place,
-                    }
-                    place += 1;
+            for (&(id, side), place) in self.instant.iter().zip(self.next_place - count..) {
+                let record = &mut self.history.records[id.0 as usize];
+                match side {
+                    Side::Invocation => record.invoked = place,
+                    Side::Completion => record.completed = place,
                 }
             }
         }
+        self.earlier_ties = self.history.same_instant.len();
         self.instant.clear();
         self.completed_now.clear();
     }
