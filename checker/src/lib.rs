@@ -94,6 +94,7 @@ mod oracle;
 #[cfg(test)]
 mod properties;
 mod read;
+pub mod render;
 mod replay;
 mod subhistory;
 pub mod transactions;

@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod follow;
 mod limits;
+mod render;
 mod transactions;
 
 use clap::Subcommand;
@@ -20,6 +21,8 @@ pub(crate) enum Command {
     Check(check::Check),
     /// Judge a history while it is written, and stop at the first violation.
     Follow(follow::Follow),
+    /// Draw a history and what was found about it as an HTML page.
+    Render(render::Render),
     /// Measure the checker on histories of simulated stores.
     Bench(bench::Bench),
 }
@@ -29,6 +32,7 @@ pub(crate) fn run(command: Command) -> u8 {
     match command {
         Command::Check(check) => check.run(),
         Command::Follow(follow) => follow.run(),
+        Command::Render(render) => render.run(),
         Command::Bench(bench) => bench.run(),
     }
 }
