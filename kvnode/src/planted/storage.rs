@@ -125,6 +125,10 @@ impl DiskFile for PlantedFile {
     fn set_len(&self, length: u64) -> io::Result<()> {
         DiskFile::set_len(&self.file, length)
     }
+
+    fn reserve(&self, length: u64) -> io::Result<()> {
+        DiskFile::reserve(&self.file, length)
+    }
 }
 
 /// Gives every batch the checksum that fits what is there, and fills up a cut one.

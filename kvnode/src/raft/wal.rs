@@ -35,6 +35,8 @@ const MAGIC: &[u8; 8] = b"KVWAL1\n\0";
 const HEAD: usize = 16;
 /// Bytes after which a new file is begun.
 const SEGMENT_BYTES: u64 = 16 << 20;
+/// How much room is taken at a time, ahead of the batches.
+const RESERVE_BYTES: u64 = 1 << 20;
 /// No batch is longer: the writer takes no more into one.
 pub const MAX_BATCH_BYTES: usize = 64 << 20;
 
@@ -100,6 +102,8 @@ pub struct Wal<D: Disk> {
     file: D::File,
     /// Bytes of the current file that are whole batches.
     length: u64,
+    /// Bytes that the current file has room for; none if the file system cannot say.
+    reserved: Option<u64>,
     /// Number of the next batch.
     next: u64,
     /// Whether an empty batch ends the file.
@@ -170,6 +174,7 @@ impl<D: Disk> Wal<D> {
                 directory,
                 file,
                 length,
+                reserved: Some(length),
                 next,
                 sealed: true,
                 segments,
@@ -220,16 +225,31 @@ impl<D: Disk> Wal<D> {
 
     fn write(&mut self, records: &[Record]) -> io::Result<()> {
         let bytes = batch(self.next, records);
+        self.reserve(self.length + bytes.len() as u64);
         if let Err(error) = self.file.write_at(&bytes, self.length) {
             // A full disk may have taken a part; without it the file is as before.
             if error.kind() == io::ErrorKind::StorageFull {
                 self.file.set_len(self.length)?;
+                self.reserved = self.reserved.and(Some(self.length));
             }
             return Err(error);
         }
         self.length += bytes.len() as u64;
         self.next += 1;
         Ok(())
+    }
+
+    /// Takes room up to `end` and some more. Without it the file grows batch by batch,
+    /// which is only slower; a disk that is full says so to the write.
+    fn reserve(&mut self, end: u64) {
+        if self.reserved.is_some_and(|reserved| reserved < end) {
+            let room = end + RESERVE_BYTES.min(self.segment_bytes);
+            match self.file.reserve(room) {
+                Ok(()) => self.reserved = Some(room),
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+                Err(_) => self.reserved = None,
+            }
+        }
     }
 
     fn note(&mut self, records: &[Record]) {
@@ -247,10 +267,15 @@ impl<D: Disk> Wal<D> {
 
     /// Begins a new file and removes those that hold only what was purged.
     fn rotate(&mut self) -> io::Result<()> {
+        if self.reserved.is_some_and(|reserved| reserved > self.length) {
+            self.file.set_len(self.length)?;
+            self.reserved = Some(self.length);
+        }
         let number = self.segments.last().map_or(0, |last| last.number) + 1;
         let begun = begin_segment(&self.disk, &self.directory, number, self.next, &self.marks)?;
         let (segment, file, length, next) = begun;
         (self.file, self.length, self.next, self.sealed) = (file, length, next, true);
+        self.reserved = self.reserved.and(Some(length));
         self.segments.push(segment);
         self.remove_purged()
     }
@@ -336,7 +361,7 @@ fn segments<D: Disk>(disk: &D, directory: &Path) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
-/// Reads a file into `replay`, cuts a torn tail off the last one, and tells how many
+/// Reads a file into `replay`, cuts a torn tail or unused room off the last one, and tells how many
 /// bytes of it are whole batches (0: not even its beginning).
 fn read_segment<D: Disk>(
     disk: &D,
@@ -355,6 +380,10 @@ fn read_segment<D: Disk>(
         offset: offset as u64,
         what: what.to_owned(),
     };
+    let cut = |offset: usize| {
+        let file = disk.open(&path)?;
+        file.set_len(offset as u64).and_then(|()| file.sync())
+    };
     let (mut offset, mut found) = (MAGIC.len(), Found::default());
     if bytes.get(..offset) != Some(MAGIC) {
         if place != Place::Inner && find_batch(&bytes, 0, replay.next).is_none() {
@@ -365,21 +394,39 @@ fn read_segment<D: Disk>(
         }
         return Err(damaged(0, "this is no log file of kvnode"));
     }
+    // Room that was taken and not used. What follows an inner file proves by its number
+    // that no batch stood there.
+    let used = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |last| last + 1);
     while offset < bytes.len() {
+        // A crash may take the end's seal and leave the batch behind it, for one sync
+        // covers both. A seal holds nothing, so nothing is missing.
+        let behind_seal = |(number, _): &(u64, _)| *number == replay.next + 1;
+        if read_batch(&bytes, offset).is_none()
+            && read_batch(&bytes, offset + HEAD).filter(behind_seal).is_some()
+        {
+            offset += HEAD;
+            replay.next += 1;
+        }
         let Some((number, body)) = read_batch(&bytes, offset) else {
+            if offset >= used {
+                if place == Place::Last {
+                    cut(offset).map_err(failed)?;
+                }
+                return Ok(found);
+            }
             if place == Place::Inner || find_batch(&bytes, offset + 1, replay.next).is_some() {
                 return Err(damaged(
                     offset,
                     "a batch that was once whole does not match its checksum",
                 ));
             }
-            let torn = (bytes.len() - offset) as u64;
+            let torn = (used - offset) as u64;
             if place == Place::Last {
                 warn!(file = %path.display(), offset, bytes = torn, "cut the tail that a crash had torn");
-                let file = disk.open(&path).map_err(failed)?;
-                file.set_len(offset as u64)
-                    .and_then(|()| file.sync())
-                    .map_err(failed)?;
+                cut(offset).map_err(failed)?;
             }
             return Ok(Found { torn, ..found });
         };
