@@ -41,6 +41,7 @@ pub mod peer;
 
 pub mod membership;
 pub mod node;
+pub mod proposals;
 pub mod read_gate;
 pub mod service;
 

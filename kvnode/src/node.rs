@@ -20,6 +20,7 @@ use crate::metrics::Requests;
 use crate::peer::link::{LinkError, Links};
 use crate::peer::message::{Proof, Refusal, Reply, Request};
 use crate::peer::network::{Caller, Network};
+use crate::proposals::{Proposals, Refused};
 use crate::raft::log::LogStore;
 use crate::raft::machine::Machine;
 use crate::raft::{self, Raft, TypeConfig};
@@ -42,6 +43,7 @@ pub struct Node {
     config: Config,
     incarnation: u64,
     raft: Raft,
+    proposals: Proposals,
     machine: Machine,
     log: LogStore,
     /// Held, so that no other process uses the directory.
@@ -74,6 +76,7 @@ impl Node {
         Ok(Arc::new(Node {
             id: config.id.clone(),
             incarnation: data.incarnation,
+            proposals: Proposals::new(raft.clone()),
             raft,
             machine,
             log: data.log,
@@ -250,8 +253,8 @@ impl Service for Node {
             stamp_ms: clock::wall_ms(),
             ..command
         };
-        match self.raft.client_write(command).await {
-            Ok(response) => Ok(match response.data {
+        match self.proposals.propose(command).await {
+            Ok(response) => Ok(match response.response {
                 Outcome::Repeated { term, index, outcome } => Applied {
                     term,
                     index,
@@ -265,10 +268,11 @@ impl Service for Node {
                     repeated: false,
                 },
             }),
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+            Err(Refused::Write(ClientWriteError::ForwardToLeader(forward))) => {
                 Err(Refusal::NotLeader(forward.leader_id))
             }
-            Err(error) => Err(Refusal::Unknown(error.to_string())),
+            Err(Refused::Write(error)) => Err(Refusal::Unknown(error.to_string())),
+            Err(Refused::Stopped(fatal)) => Err(Refusal::Unknown(fatal.to_string())),
         }
     }
 
