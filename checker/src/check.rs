@@ -188,10 +188,7 @@ pub fn check_model<M: Model>(
 
 /// The register that a history is judged by.
 pub(crate) fn registers(history: &History, options: &CheckOptions, model: ModelName) -> Registers {
-    let cas_fail = options.cas_fail.unwrap_or(match history.form() {
-        Form::JepsenLog => CasFail::Mismatch,
-        Form::Ordeal | Form::Edn | Form::KeyValueLog => CasFail::Noop,
-    });
+    let cas_fail = options.cas_fail.unwrap_or(CasFail::of_form(history.form()));
     let init = choose_init(history, options, model).value;
     Registers {
         name: model.as_str(),
@@ -250,13 +247,13 @@ impl<D: Domain> Case<'_, D> {
     }
 }
 
-struct Init {
-    value: Value,
+pub(crate) struct Init {
+    pub(crate) value: Value,
     guessed: bool,
 }
 
 /// The caller's, the header's, or what the form implies.
-fn choose_init(history: &History, options: &CheckOptions, model: ModelName) -> Init {
+pub(crate) fn choose_init(history: &History, options: &CheckOptions, model: ModelName) -> Init {
     let said = options.init.clone().or_else(|| history.header().init.clone());
     if let Some(value) = said {
         return Init {

@@ -82,6 +82,9 @@
 //! Horn & Kroening 2015 (one key at a time), Junker 2004 (small cores).
 
 mod check;
+pub mod convert;
+pub mod cut;
+mod edn_writer;
 mod engine;
 mod explain;
 pub mod generate;
@@ -96,6 +99,7 @@ mod properties;
 mod read;
 pub mod render;
 mod replay;
+pub mod stats;
 mod subhistory;
 pub mod transactions;
 mod verdict;

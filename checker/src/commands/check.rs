@@ -11,7 +11,8 @@ use checker::{
 };
 use clap::Args;
 
-use super::{BAD_INPUT, INTERNAL, complain, limits, transactions};
+use super::output::nobody_reads;
+use super::{BAD_INPUT, INTERNAL, complain, explain, input, limits, transactions};
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
@@ -20,10 +21,10 @@ pub(crate) struct Check {
     model: Option<ModelName>,
     /// What a failed cas of an imported history says: that it found another value, or nothing. The default is
     /// mismatch for jepsen.log and noop for EDN.
-    #[arg(long, value_name = "mismatch|noop", value_parser = cas_fail)]
+    #[arg(long, value_name = "mismatch|noop", value_parser = input::cas_fail)]
     cas_fail: Option<CasFail>,
     /// The value of every key before the run, as JSON; what is no JSON is text.
-    #[arg(long, value_name = "VALUE", value_parser = value, allow_hyphen_values = true)]
+    #[arg(long, value_name = "VALUE", value_parser = input::value, allow_hyphen_values = true)]
     init: Option<Value>,
     /// Give up after so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = limits::seconds)]
@@ -48,24 +49,10 @@ pub(crate) struct Check {
     quiet: bool,
     #[command(flatten)]
     transactions: transactions::Flags,
-    /// The histories: JSON Lines, EDN, key-value logs or jepsen.log, told apart by their content.
+    /// The histories: JSON Lines, EDN, key-value logs or jepsen.log, plain or packed (gzip, zstd), told apart by
+    /// their content; - is standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-}
-
-fn cas_fail(word: &str) -> Result<CasFail, String> {
-    match word {
-        "mismatch" => Ok(CasFail::Mismatch),
-        "noop" => Ok(CasFail::Noop),
-        _ => Err("either mismatch or noop".to_owned()),
-    }
-}
-
-fn value(text: &str) -> Result<Value, String> {
-    if text == "nil" {
-        return Ok(Value::Nil);
-    }
-    Ok(serde_json::from_str::<serde_json::Value>(text).map_or_else(|_| Value::from(text), Value::from))
 }
 
 impl Check {
@@ -95,9 +82,12 @@ impl Check {
     fn one(&self, file: &Path, options: &CheckOptions) -> u8 {
         let judged = panic::catch_unwind(|| self.judge(file, options));
         match judged {
-            Ok(Ok(Judged::Operations(analysis))) => self.tell(file, &analysis).unwrap_or(INTERNAL),
+            Ok(Ok(Judged::Operations(analysis))) => {
+                told(self.tell(file, &analysis), analysis.verdict.exit_code())
+            }
             Ok(Ok(Judged::Transactions(analysis))) => {
-                transactions::tell(file, &analysis, self.json, self.quiet).unwrap_or(INTERNAL)
+                let code = transactions::exit_code(&analysis);
+                told(transactions::tell(file, &analysis, self.json, self.quiet), code)
             }
             Ok(Err(problem)) => {
                 complain(problem);
@@ -151,16 +141,16 @@ impl Check {
         out.flush()?;
         if !self.quiet {
             if analysis.init_guessed {
-                eprintln!(
+                explain(format_args!(
                     "{}: taken to begin with {}; --init says otherwise",
                     file.display(),
                     analysis.init
-                );
+                ));
             }
             match &analysis.verdict {
                 Verdict::Linearizable(_) => {}
-                Verdict::Illegal(found) => eprintln!("{}: {}", file.display(), found.sentence),
-                Verdict::Unknown(limit) => eprintln!("{}: {limit}", file.display()),
+                Verdict::Illegal(found) => explain(format_args!("{}: {}", file.display(), found.sentence)),
+                Verdict::Unknown(limit) => explain(format_args!("{}: {limit}", file.display())),
             }
         }
         Ok(analysis.verdict.exit_code())
@@ -170,6 +160,19 @@ impl Check {
 enum Judged {
     Operations(Analysis),
     Transactions(checker::transactions::TransactionAnalysis),
+}
+
+/// The exit code of a verdict that was to be told. A reader that went away takes nothing from the verdict; what
+/// could not be written for another reason, as on a full disk, is a failure.
+fn told(written: io::Result<u8>, verdict: u8) -> u8 {
+    match written {
+        Ok(code) => code,
+        Err(error) if nobody_reads(&error) => verdict,
+        Err(error) => {
+            complain(format_args!("standard output: {error}"));
+            INTERNAL
+        }
+    }
 }
 
 /// Failures are worse than verdicts; of verdicts illegal is worse than unknown, and unknown than legal.

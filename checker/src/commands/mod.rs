@@ -2,10 +2,18 @@
 
 mod bench;
 mod check;
+mod convert;
+mod cut;
 mod follow;
+mod generate;
+mod input;
 mod limits;
+mod output;
 mod render;
+mod stats;
 mod transactions;
+
+use std::io::Write;
 
 use clap::Subcommand;
 
@@ -23,6 +31,14 @@ pub(crate) enum Command {
     Follow(follow::Follow),
     /// Draw a history and what was found about it as an HTML page.
     Render(render::Render),
+    /// Write a history in another form.
+    Convert(convert::Convert),
+    /// Count what is in a history.
+    Stats(stats::Stats),
+    /// Cut a part out of a history that is a history itself.
+    Cut(cut::Cut),
+    /// Write the history of a simulated store.
+    Generate(generate::Generate),
     /// Measure the checker on histories of simulated stores.
     Bench(bench::Bench),
 }
@@ -33,11 +49,21 @@ pub(crate) fn run(command: Command) -> u8 {
         Command::Check(check) => check.run(),
         Command::Follow(follow) => follow.run(),
         Command::Render(render) => render.run(),
+        Command::Convert(convert) => convert.run(),
+        Command::Stats(stats) => stats.run(),
+        Command::Cut(cut) => cut.run(),
+        Command::Generate(generate) => generate.run(),
         Command::Bench(bench) => bench.run(),
     }
 }
 
-/// One line on stderr.
+/// One line on stderr about what went wrong.
 pub(crate) fn complain(problem: impl std::fmt::Display) {
-    eprintln!("checker: {problem}");
+    explain(format_args!("checker: {problem}"));
+}
+
+/// One line on stderr.
+pub(crate) fn explain(line: impl std::fmt::Display) {
+    // Nothing can be done if nobody listens.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

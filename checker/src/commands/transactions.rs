@@ -68,10 +68,11 @@ impl Flags {
 /// Prints the verdict, or everything as JSON, and for people what was found; says how to exit.
 pub(crate) fn tell(file: &Path, analysis: &TransactionAnalysis, json: bool, quiet: bool) -> io::Result<u8> {
     let mut out = io::stdout().lock();
-    let (word, code) = match analysis.valid {
-        Validity::True => ("legal", 0),
-        Validity::False => ("illegal", 1),
-        Validity::Unknown => ("unknown", 2),
+    let code = exit_code(analysis);
+    let word = match analysis.valid {
+        Validity::True => "legal",
+        Validity::False => "illegal",
+        Validity::Unknown => "unknown",
     };
     if json {
         serde_json::to_writer(&mut out, analysis)?;
@@ -104,7 +105,17 @@ pub(crate) fn tell(file: &Path, analysis: &TransactionAnalysis, json: bool, quie
         lines.push(format!("so not {}", names.join(", not ")));
     }
     for line in lines {
-        eprintln!("{}: {line}", file.display());
+        // Nothing can be done if nobody listens.
+        let _ = writeln!(io::stderr(), "{}: {line}", file.display());
     }
     Ok(code)
+}
+
+/// How to exit with a verdict.
+pub(crate) fn exit_code(analysis: &TransactionAnalysis) -> u8 {
+    match analysis.valid {
+        Validity::True => 0,
+        Validity::False => 1,
+        Validity::Unknown => 2,
+    }
 }

@@ -12,6 +12,7 @@
 mod builder;
 mod error;
 mod event;
+mod events;
 mod header;
 mod operation;
 mod pool;
@@ -30,7 +31,7 @@ pub use writer::Writer;
 
 pub(crate) use builder::{Builder, RawEvent};
 pub(crate) use operation::{Details, NEVER, Record};
-pub(crate) use pool::{Parts, Pool, Word};
+pub(crate) use pool::{Parts, Pool, Word, hash_text};
 
 /// The form a history was read from. It decides what the form leaves unsaid: the initial value, and what a
 /// failed cas means.

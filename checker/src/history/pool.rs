@@ -79,9 +79,8 @@ impl Pool {
         }
     }
 
-    /// The word of a text, adding it if it is new; allocates only then.
-    pub(crate) fn add_text(&mut self, text: &str) -> Word {
-        let hash = hash_text(text);
+    /// The word of a text, adding it if it is new; allocates only then. The hash is what [`hash_text`] gives.
+    pub(crate) fn add_hashed_text(&mut self, text: &str, hash: u64) -> Word {
         match self
             .places
             .find(hash, |&place| self.values[place as usize].as_str() == Some(text))
@@ -191,7 +190,8 @@ fn hash(value: &Value) -> u64 {
     }
 }
 
-fn hash_text(text: &str) -> u64 {
+/// The hash by which a pool looks for a text.
+pub(crate) fn hash_text(text: &str) -> u64 {
     let mut hasher = FxHasher::default();
     text.hash(&mut hasher);
     hasher.finish()

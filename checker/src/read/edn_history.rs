@@ -103,6 +103,7 @@ fn event(entries: Entries, options: &ReadOptions) -> Result<Numbered, String> {
             "current" => event.current = Some(value),
             "rev" => event.rev = value.as_int(),
             "node" => event.node = value.as_str().map(str::to_owned),
+            "intended" => event.intended = natural("a time", &value).ok().map(Nanos),
             _ => {
                 event.other.insert(name.to_string(), value.to_json());
             }

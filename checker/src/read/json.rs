@@ -1,8 +1,8 @@
-//! A scanner for one line of JSON that puts values straight into a pool.
+//! A scanner for one line of JSON.
 
 use std::borrow::Cow;
 
-use crate::history::{Pool, Real, Value, Word};
+use crate::history::{Real, Value};
 
 /// Reads JSON from the front of some bytes. Errors are texts for people.
 #[derive(Debug)]
@@ -111,64 +111,6 @@ impl<'a> Scanner<'a> {
         let quoted = &self.bytes[start - 1..=end];
         self.at = end + 1;
         serde_json::from_slice(quoted).map_err(|error| format!("a string: {error}"))
-    }
-
-    pub(super) fn word(&mut self, pool: &mut Pool) -> Result<Word, String> {
-        match self.peek() {
-            Some(b'"') => {
-                let text = self.string()?;
-                Ok(pool.add_text(&text))
-            }
-            Some(b'[') => self.list(pool),
-            Some(b'-' | b'0'..=b'9') => match self.small() {
-                Some(word) => Ok(word),
-                None => self.value(0).map(|value| pool.add(value)),
-            },
-            _ => self.value(0).map(|value| pool.add(value)),
-        }
-    }
-
-    /// A list of two plain values stays a pair of words; others are rare enough to be made whole.
-    fn list(&mut self, pool: &mut Pool) -> Result<Word, String> {
-        let start = self.at;
-        self.at += 1;
-        if self.is_plain() {
-            let first = self.word(pool)?;
-            if self.more(b']')? && self.is_plain() {
-                let second = self.word(pool)?;
-                if !self.more(b']')? {
-                    return Ok(pool.add_pair(first, second));
-                }
-            }
-        }
-        self.at = start;
-        self.value(0).map(|value| pool.add(value))
-    }
-
-    /// Whether the next value holds no other values.
-    fn is_plain(&mut self) -> bool {
-        !matches!(self.peek(), Some(b'[' | b']' | b'{') | None)
-    }
-
-    /// A whole number that is its own word.
-    fn small(&mut self) -> Option<Word> {
-        let (start, mut at) = (self.at, self.at);
-        let negative = self.bytes[at] == b'-';
-        at += usize::from(negative);
-        let mut number: i64 = 0;
-        let digits = at;
-        while let Some(digit @ b'0'..=b'9') = self.bytes.get(at) {
-            number = number.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
-            at += 1;
-        }
-        let whole = !matches!(self.bytes.get(at), Some(b'.' | b'e' | b'E'));
-        if !whole || at == digits || at - digits > 18 || (self.bytes[digits] == b'0' && at - digits > 1) {
-            return None;
-        }
-        let word = Word::small(if negative { -number } else { number })?;
-        debug_assert!(at > start);
-        self.at = at;
-        Some(word)
     }
 
     /// A number that cannot be negative, as indexes and times are.

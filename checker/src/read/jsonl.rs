@@ -1,38 +1,79 @@
 //! Our own form: a header line, then one event a line.
+//!
+//! Lines are understood in parallel, block by block, and put together in their order by one thread; so whatever
+//! is wrong is said of the same line, and in the same words, as if they had been read one by one.
 
-use std::borrow::Cow;
+use std::io;
 
+use rayon::prelude::*;
+
+use super::blocks::{Block, Blocks};
+use super::fields::Fields;
 use super::json::Scanner;
+use super::parsed::{Parsed, Said};
+use super::plain::{Cell, PlainLine};
+use super::source::Source;
 use crate::history::{
-    Builder, Event, EventKind, FORM_VERSION, Flaw, Form, Header, History, HistoryError, Name, Nanos, Place,
-    Process, ProcessId, RawEvent, Value, Word,
+    Builder, Event, FORM_VERSION, Flaw, Form, Header, History, HistoryError, Nanos, Pool, ProcessId,
+    RawEvent, Word,
 };
 
-/// Reads a whole file. A last line that was cut off in the middle, as a killed run leaves it, is left out.
-pub(super) fn read(bytes: &[u8], name: Option<String>) -> Result<History, HistoryError> {
-    let mut lines = Lines {
-        rest: bytes,
-        number: 0,
-    };
-    let mut header = Header::default();
-    let mut first = lines.next();
-    if let Some(line) = first
-        && let Some(found) = header_of(line.bytes).map_err(|flaw| malformed(&name, line.number, flaw))?
-    {
-        header = found;
-        first = None;
-    }
-    let mut reader = LineReader::new(Builder::new(header, Form::Ordeal, name));
-    for line in first.into_iter().chain(lines) {
-        reader.push(line)?;
-    }
-    reader.builder.finish()
+/// Reads a whole text. A last line that was cut off in the middle, as a killed run leaves it, is left out.
+pub(super) fn read(source: Source<'_>, name: Option<String>) -> Result<History, HistoryError> {
+    let mut lines = JsonLines::new(source, name.clone());
+    let header = lines.header()?.unwrap_or_default();
+    let mut builder = Builder::new(header, Form::Ordeal, name);
+    lines.feed(&mut builder)?;
+    builder.finish()
 }
 
-/// Turns lines into events and hands them on.
+/// What takes events in their order.
+pub(crate) trait Sink: Send {
+    /// Where the values of events are put.
+    fn pool(&mut self) -> &mut Pool;
+
+    /// The index of an event that says none.
+    fn next_index(&self) -> u64;
+
+    /// Takes an event of a client.
+    fn push(&mut self, event: RawEvent<'_>) -> Result<(), HistoryError>;
+
+    /// Takes any event.
+    fn push_event(&mut self, event: Event, line: u64) -> Result<(), HistoryError>;
+
+    /// Whether it wants no more.
+    fn is_done(&self) -> bool {
+        false
+    }
+}
+
+impl Sink for Builder {
+    fn pool(&mut self) -> &mut Pool {
+        &mut self.history.pool
+    }
+
+    fn next_index(&self) -> u64 {
+        Builder::next_index(self)
+    }
+
+    fn push(&mut self, event: RawEvent<'_>) -> Result<(), HistoryError> {
+        Builder::push(self, event).map(drop)
+    }
+
+    fn push_event(&mut self, event: Event, line: u64) -> Result<(), HistoryError> {
+        Builder::push_event(self, event, line)
+    }
+}
+
+/// The lines of a text, on their way to a sink.
 #[derive(Debug)]
-pub(super) struct LineReader {
-    pub(super) builder: Builder,
+pub(crate) struct JsonLines<'a> {
+    blocks: Blocks<'a>,
+    name: Option<String>,
+    /// The block that begins the text, and where its first event begins.
+    first: Option<(Block, usize)>,
+    /// How many lines were handed on.
+    line: u64,
     clock: Clock,
 }
 
@@ -45,42 +86,225 @@ enum Clock {
     Missing,
 }
 
-/// One line, without its end.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Line<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) number: u64,
-    /// Whether the line had its end; only the last may not.
-    pub(super) ended: bool,
-}
+/// So many blocks are in work for each thread.
+const BLOCKS_PER_THREAD: usize = 3;
 
-/// The lines that are not blank.
-struct Lines<'a> {
-    rest: &'a [u8],
-    number: u64,
-}
+impl<'a> JsonLines<'a> {
+    /// Lines of a text that error messages call `name`.
+    pub(crate) fn new(source: Source<'a>, name: Option<String>) -> JsonLines<'a> {
+        JsonLines {
+            blocks: Blocks::new(source),
+            name,
+            first: None,
+            line: 0,
+            clock: Clock::NotSeen,
+        }
+    }
 
-impl<'a> Iterator for Lines<'a> {
-    type Item = Line<'a>;
-
-    fn next(&mut self) -> Option<Line<'a>> {
-        while !self.rest.is_empty() {
-            self.number += 1;
-            let end = memchr::memchr(b'\n', self.rest);
-            let (bytes, rest) = match end {
-                Some(end) => (&self.rest[..end], &self.rest[end + 1..]),
-                None => (self.rest, &[][..]),
-            };
-            self.rest = rest;
-            if !bytes.iter().all(u8::is_ascii_whitespace) {
-                return Some(Line {
-                    bytes,
-                    number: self.number,
-                    ended: end.is_some(),
-                });
+    /// The header, if the text begins with one. To be asked for once, before anything else.
+    pub(crate) fn header(&mut self) -> Result<Option<Header>, HistoryError> {
+        while let Some(block) = self.next_block(Vec::new())? {
+            let mut from = 0;
+            while from < block.bytes.len() {
+                let rest = &block.bytes[from..];
+                let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+                let line = &rest[..end];
+                if !line.iter().all(u8::is_ascii_whitespace) {
+                    let header =
+                        header_of(line).map_err(|flaw| malformed(&self.name, self.line + 1, flaw))?;
+                    if header.is_some() {
+                        self.line += 1;
+                        from = (from + end + 1).min(block.bytes.len());
+                    }
+                    self.first = Some((block, from));
+                    return Ok(header);
+                }
+                self.line += 1;
+                from += end + 1;
+            }
+            if block.too_long {
+                self.first = Some((block, 0));
+                return Ok(None);
             }
         }
-        None
+        Ok(None)
+    }
+
+    /// Hands every event to a sink.
+    ///
+    /// # Errors
+    /// The first line that is no event, or that the sink refuses.
+    pub(crate) fn feed(mut self, sink: &mut impl Sink) -> Result<(), HistoryError> {
+        let Some((block, from)) = self.first.take() else {
+            return Ok(());
+        };
+        let ends = !block.ended || block.too_long;
+        let mut batch = vec![Parsed::from(block, from, Parsed::default())];
+        if ends {
+            return self.put_all(batch, sink).map(drop);
+        }
+        let mut rooms = Vec::new();
+        while !batch.is_empty() {
+            let JsonLines {
+                blocks,
+                name,
+                line,
+                clock,
+                ..
+            } = &mut self;
+            let mut putting = Putting { name, line, clock };
+            let (next, put) = rayon::join(
+                || next_batch(blocks, std::mem::take(&mut rooms)),
+                || putting.all(batch, sink),
+            );
+            rooms = put?;
+            batch = next.map_err(|error| unreadable(&self.name, error))?;
+            if sink.is_done() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_all(&mut self, batch: Vec<Parsed>, sink: &mut impl Sink) -> Result<Vec<Parsed>, HistoryError> {
+        let JsonLines {
+            name, line, clock, ..
+        } = self;
+        Putting { name, line, clock }.all(batch, sink)
+    }
+
+    fn next_block(&mut self, room: Vec<u8>) -> Result<Option<Block>, HistoryError> {
+        self.blocks
+            .next(room)
+            .map_err(|error| unreadable(&self.name, error))
+    }
+}
+
+/// The next blocks, understood.
+fn next_batch(blocks: &mut Blocks<'_>, rooms: Vec<Parsed>) -> io::Result<Vec<Parsed>> {
+    let count = BLOCKS_PER_THREAD * rayon::current_num_threads();
+    let mut rooms = rooms.into_iter();
+    let mut batch = Vec::with_capacity(count);
+    while batch.len() < count {
+        let mut room = rooms.next().unwrap_or_default();
+        let Some(block) = blocks.next(std::mem::take(&mut room.bytes))? else {
+            break;
+        };
+        batch.push((block, room));
+    }
+    let parse = |(block, room)| Parsed::from(block, 0, room);
+    Ok(if batch.len() < 2 {
+        batch.into_iter().map(parse).collect()
+    } else {
+        batch.into_par_iter().map(parse).collect()
+    })
+}
+
+/// Puts lines into a sink, one after another.
+struct Putting<'l> {
+    name: &'l Option<String>,
+    line: &'l mut u64,
+    clock: &'l mut Clock,
+}
+
+impl Putting<'_> {
+    /// Gives back the room of what was put.
+    fn all(&mut self, batch: Vec<Parsed>, sink: &mut impl Sink) -> Result<Vec<Parsed>, HistoryError> {
+        let mut rooms = Vec::with_capacity(batch.len());
+        for mut parsed in batch {
+            let mut lines = std::mem::take(&mut parsed.lines);
+            for (number, said) in lines.drain(..) {
+                let line = *self.line + u64::from(number);
+                match said {
+                    Said::Plain(plain) => self.plain(&parsed, plain, line, sink)?,
+                    Said::Odd(fields) => self.odd(*fields, line, sink)?,
+                }
+                if sink.is_done() {
+                    return Ok(rooms);
+                }
+            }
+            parsed.lines = lines;
+            if let Some((number, flaw)) = parsed.flaw.take() {
+                return Err(malformed(self.name, *self.line + u64::from(number), flaw));
+            }
+            *self.line += parsed.count;
+            rooms.push(parsed.into_room());
+        }
+        Ok(rooms)
+    }
+
+    fn plain(
+        &mut self,
+        parsed: &Parsed,
+        plain: PlainLine,
+        line: u64,
+        sink: &mut impl Sink,
+    ) -> Result<(), HistoryError> {
+        let time = self.time(plain.time, line)?;
+        let pool = sink.pool();
+        let key = match word(parsed, plain.key, pool) {
+            key if plain.key.is_pair() => pool.settled(key),
+            key => key,
+        };
+        let (value, current) = (word(parsed, plain.value, pool), word(parsed, plain.current, pool));
+        sink.push(RawEvent {
+            line,
+            index: plain.index,
+            time,
+            process: ProcessId(plain.process),
+            kind: plain.kind,
+            f: parsed.cells.name(plain.f),
+            key,
+            value,
+            error: plain.error.map(|error| parsed.cells.name(error)),
+            current,
+            rev: plain.rev,
+            node: plain.node.map(|node| parsed.cells.name(node)),
+            intended: plain.intended.map(Nanos),
+        })
+    }
+
+    fn odd(&mut self, fields: Fields, line: u64, sink: &mut impl Sink) -> Result<(), HistoryError> {
+        let time = self.time(fields.time, line)?;
+        let index = fields.index.unwrap_or_else(|| sink.next_index());
+        let event = fields.into_event_at(index, time);
+        sink.push_event(event.map_err(|flaw| malformed(self.name, line, flaw))?, line)
+    }
+
+    /// Either every event has a time or none has.
+    fn time(&mut self, time: Option<u64>, line: u64) -> Result<Nanos, HistoryError> {
+        let flaw = match (time, *self.clock) {
+            (Some(time), Clock::NotSeen | Clock::Given) => {
+                *self.clock = Clock::Given;
+                return Ok(Nanos(time));
+            }
+            (None, Clock::NotSeen | Clock::Missing) => {
+                *self.clock = Clock::Missing;
+                return Ok(Nanos(line));
+            }
+            (None, Clock::Given) => "the event has no \"time\"",
+            (Some(_), Clock::Missing) => "the event has a \"time\", but events before it have none",
+        };
+        Err(malformed(self.name, line, Flaw::Field(flaw.to_owned())))
+    }
+}
+
+/// The word of a cell in a pool.
+fn word(parsed: &Parsed, cell: Cell, pool: &mut Pool) -> Word {
+    match cell {
+        Cell::Absent => Word::ABSENT,
+        Cell::Word(word) => word,
+        Cell::Text(at) => {
+            let text = parsed.cells.texts[at as usize];
+            let bytes = &parsed.bytes[text.start as usize..text.end as usize];
+            let said = std::str::from_utf8(bytes).expect("looked at when it was understood");
+            pool.add_hashed_text(said, text.hash)
+        }
+        Cell::Pair(at) => {
+            let (first, second) = parsed.cells.pairs[at as usize];
+            let (first, second) = (word(parsed, first, pool), word(parsed, second, pool));
+            pool.add_pair(first, second)
+        }
     }
 }
 
@@ -113,7 +337,9 @@ impl Event {
     /// # Errors
     /// What is wrong with the line.
     pub fn from_line(line: &[u8]) -> Result<Event, Flaw> {
-        LineReader::new(Builder::new(Header::default(), Form::Ordeal, None)).event(line)
+        Fields::read(&mut Scanner::new(line))
+            .map_err(Flaw::Syntax)?
+            .into_event()
     }
 }
 
@@ -127,220 +353,10 @@ impl Header {
     }
 }
 
-/// The fields of a line as they are met.
-#[derive(Default)]
-struct Fields<'a> {
-    index: Option<u64>,
-    time: Option<u64>,
-    process: Option<Process>,
-    kind: Option<EventKind>,
-    f: Option<Cow<'a, str>>,
-    key: Option<Word>,
-    value: Option<Word>,
-    error: Option<Cow<'a, str>>,
-    current: Option<Word>,
-    rev: Option<i64>,
-    node: Option<Cow<'a, str>>,
-    intended: Option<u64>,
-    other: serde_json::Map<String, serde_json::Value>,
-}
-
-impl LineReader {
-    pub(super) fn new(builder: Builder) -> LineReader {
-        LineReader {
-            builder,
-            clock: Clock::NotSeen,
-        }
-    }
-
-    pub(super) fn push(&mut self, line: Line<'_>) -> Result<(), HistoryError> {
-        let mut scanner = Scanner::new(line.bytes);
-        let fields = match self.fields(&mut scanner) {
-            Ok(fields) => fields,
-            Err(_) if !line.ended && scanner.at_end() => return Ok(()),
-            Err(flaw) => return Err(self.builder.malformed(line.number, Flaw::Syntax(flaw))),
-        };
-        let required = |what: &str| Flaw::Field(format!("the event has no {what:?}"));
-        let missing = |reader: &Self, what: &str| reader.builder.malformed(line.number, required(what));
-        let time = self.time(fields.time, line.number)?;
-        let process = fields.process.ok_or_else(|| missing(self, "process"))?;
-        let kind = fields.kind.ok_or_else(|| missing(self, "type"))?;
-        let f = fields.f.ok_or_else(|| missing(self, "f"))?;
-        let index = match process {
-            Process::Client(process) => {
-                let raw = RawEvent {
-                    line: line.number,
-                    index: fields.index,
-                    time,
-                    process,
-                    kind,
-                    f: &f,
-                    key: fields
-                        .key
-                        .map_or(Word::ABSENT, |key| self.builder.history.pool.settled(key)),
-                    value: fields.value.unwrap_or(Word::NIL),
-                    error: fields.error.as_deref(),
-                    current: fields.current.unwrap_or(Word::ABSENT),
-                    rev: fields.rev,
-                    node: fields.node.as_deref(),
-                    intended: fields.intended.map(Nanos),
-                };
-                self.builder.push(raw)?
-            }
-            Process::Nemesis => {
-                let event = Event {
-                    index: fields.index.unwrap_or_else(|| self.builder.next_index()),
-                    time,
-                    process,
-                    kind,
-                    f: Name::from(f.into_owned()),
-                    key: fields.key.map(|key| self.builder.history.pool.value(key)),
-                    value: fields
-                        .value
-                        .map_or(Value::Nil, |value| self.builder.history.pool.value(value)),
-                    error: fields.error.map(Cow::into_owned),
-                    current: None,
-                    rev: fields.rev,
-                    node: fields.node.map(Cow::into_owned),
-                    intended: fields.intended.map(Nanos),
-                    other: fields.other,
-                };
-                return self.builder.push_nemesis(event, line.number);
-            }
-        };
-        self.builder.keep_other(index, fields.other);
-        Ok(())
-    }
-
-    /// The event of a line that stands for itself.
-    fn event(&mut self, line: &[u8]) -> Result<Event, Flaw> {
-        let mut scanner = Scanner::new(line);
-        let fields = self.fields(&mut scanner).map_err(Flaw::Syntax)?;
-        let missing = |what: &str| Flaw::Field(format!("the event has no {what:?}"));
-        let pool = &self.builder.history.pool;
-        Ok(Event {
-            index: fields.index.ok_or_else(|| missing("index"))?,
-            time: Nanos(fields.time.ok_or_else(|| missing("time"))?),
-            process: fields.process.ok_or_else(|| missing("process"))?,
-            kind: fields.kind.ok_or_else(|| missing("type"))?,
-            f: Name::from(fields.f.ok_or_else(|| missing("f"))?.into_owned()),
-            key: fields.key.map(|key| pool.value(key)),
-            value: fields.value.map_or(Value::Nil, |value| pool.value(value)),
-            error: fields.error.map(Cow::into_owned),
-            current: fields.current.map(|current| pool.value(current)),
-            rev: fields.rev,
-            node: fields.node.map(Cow::into_owned),
-            intended: fields.intended.map(Nanos),
-            other: fields.other,
-        })
-    }
-
-    fn fields<'a>(&mut self, scanner: &mut Scanner<'a>) -> Result<Fields<'a>, String> {
-        let mut fields = Fields::default();
-        scanner.expect(b'{')?;
-        let mut more = !scanner.ends(b'}');
-        while more {
-            let name = scanner.string()?;
-            scanner.expect(b':')?;
-            self.field(&name, &mut fields, scanner)
-                .map_err(|flaw| format!("{name:?}: {flaw}"))?;
-            more = scanner.more(b'}')?;
-        }
-        scanner.finish()?;
-        Ok(fields)
-    }
-
-    fn field<'a>(
-        &mut self,
-        name: &str,
-        fields: &mut Fields<'a>,
-        scanner: &mut Scanner<'a>,
-    ) -> Result<(), String> {
-        let null = scanner.peek() == Some(b'n');
-        match name {
-            "index" => fields.index = Some(scanner.unsigned("an index")?),
-            "time" => fields.time = Some(scanner.unsigned("a time in ns")?),
-            "process" => fields.process = Some(process(scanner)?),
-            "type" => {
-                let word = scanner.string()?;
-                let kind = EventKind::from_word(&word);
-                fields.kind =
-                    Some(kind.ok_or_else(|| format!("{word:?} is none of invoke, ok, fail, info"))?);
-            }
-            "f" => fields.f = Some(scanner.string()?),
-            "key" if null => skip(scanner)?,
-            "key" => fields.key = Some(scanner.word(&mut self.builder.history.pool)?),
-            "value" => fields.value = Some(scanner.word(&mut self.builder.history.pool)?),
-            "error" if null => skip(scanner)?,
-            "error" if scanner.peek() == Some(b'"') => fields.error = Some(scanner.string()?),
-            "error" => fields.error = Some(Cow::Owned(scanner.value(0)?.to_json().to_string())),
-            "current" => fields.current = Some(scanner.word(&mut self.builder.history.pool)?),
-            "rev" if null => skip(scanner)?,
-            "rev" => match scanner.value(0)? {
-                Value::Int(rev) => fields.rev = Some(rev),
-                other => return Err(format!("a revision must be a whole number, not {other}")),
-            },
-            "node" if null => skip(scanner)?,
-            "node" => fields.node = Some(scanner.string()?),
-            "intended" if null => skip(scanner)?,
-            "intended" => fields.intended = Some(scanner.unsigned("a time in ns")?),
-            _ => {
-                let value = scanner.value(0)?;
-                fields.other.insert(name.to_owned(), value.to_json());
-            }
-        }
-        Ok(())
-    }
-
-    /// Either every event has a time or none has.
-    fn time(&mut self, time: Option<u64>, line: u64) -> Result<Nanos, HistoryError> {
-        match (time, self.clock) {
-            (Some(time), Clock::NotSeen | Clock::Given) => {
-                self.clock = Clock::Given;
-                Ok(Nanos(time))
-            }
-            (None, Clock::NotSeen | Clock::Missing) => {
-                self.clock = Clock::Missing;
-                Ok(Nanos(line))
-            }
-            (None, Clock::Given) => Err(self
-                .builder
-                .malformed(line, Flaw::Field("the event has no \"time\"".to_owned()))),
-            (Some(_), Clock::Missing) => {
-                let flaw = "the event has a \"time\", but events before it have none".to_owned();
-                Err(self.builder.malformed(line, Flaw::Field(flaw)))
-            }
-        }
-    }
-}
-
-fn skip(scanner: &mut Scanner<'_>) -> Result<(), String> {
-    match scanner.value(0)? {
-        Value::Nil => Ok(()),
-        other => Err(format!("unexpected {other}")),
-    }
-}
-
-fn process(scanner: &mut Scanner<'_>) -> Result<Process, String> {
-    if scanner.peek() == Some(b'"') {
-        let name = scanner.string()?;
-        return if name == "nemesis" {
-            Ok(Process::Nemesis)
-        } else {
-            Err(format!("a process is a number or \"nemesis\", not {name:?}"))
-        };
-    }
-    scanner
-        .unsigned("a process")
-        .map(|id| Process::Client(ProcessId(id)))
-}
-
 fn malformed(name: &Option<String>, line: u64, flaw: Flaw) -> HistoryError {
-    HistoryError::Malformed {
-        place: Place {
-            file: name.clone(),
-            line,
-        },
-        flaw,
-    }
+    super::malformed(name.as_deref(), line, flaw)
+}
+
+fn unreadable(name: &Option<String>, source: io::Error) -> HistoryError {
+    super::unreadable(name.as_deref(), source)
 }

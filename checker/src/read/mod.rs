@@ -1,13 +1,20 @@
 //! Reads histories: looks at the content, not at the name, to know which form a file has.
 
+mod blocks;
 mod edn;
 mod edn_history;
+mod fields;
 mod jepsen_log;
 mod json;
 mod jsonl;
+mod parsed;
+mod plain;
+mod source;
 
-use std::fs;
-use std::path::Path;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use source::{STANDARD_INPUT, Source};
 
 use crate::history::{Builder, Flaw, Form, Header, History, HistoryError, Place};
 
@@ -29,20 +36,17 @@ pub enum Tuples {
 }
 
 impl History {
-    /// Reads a file of any form: JSON Lines, EDN, a key-value log, a `jepsen.log`. An empty file is an empty
-    /// history, and legal.
+    /// Reads a file of any form: JSON Lines, EDN, a key-value log, a `jepsen.log`, as it is or packed by gzip or
+    /// zstd; `-` is standard input. An empty file is an empty history, and legal.
     ///
     /// # Errors
     /// [`HistoryError::Unreadable`] if there is no such file, [`HistoryError::Malformed`] with the line if it is
     /// no history.
     pub fn open(path: impl AsRef<Path>, options: &ReadOptions) -> Result<History, HistoryError> {
         let path = path.as_ref();
-        let unreadable = |source| HistoryError::Unreadable {
-            path: path.to_owned(),
-            source,
-        };
-        let bytes = fs::read(path).map_err(unreadable)?;
-        History::read(&bytes, Some(path.display().to_string()), options)
+        let name = name_of(path);
+        let source = Source::open(path).map_err(|error| unreadable(Some(&name), error))?;
+        from_source(source, Some(name), options)
     }
 
     /// Reads a history from memory; `name` is what error messages call it.
@@ -50,22 +54,57 @@ impl History {
     /// # Errors
     /// [`HistoryError::Malformed`] with the line if it is no history.
     pub fn read(bytes: &[u8], name: Option<String>, options: &ReadOptions) -> Result<History, HistoryError> {
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        match Shape::of(bytes) {
-            Shape::Empty => Builder::new(Header::default(), Form::JepsenLog, name).finish(),
-            Shape::JsonLines => jsonl::read(bytes, name),
-            Shape::Edn => edn_history::read(text(bytes, &name)?, name, options),
-            Shape::JepsenLog => jepsen_log::read(text(bytes, &name)?, name),
-            Shape::Other => Err(HistoryError::Malformed {
-                place: Place { file: name, line: 1 },
-                flaw: Flaw::Syntax("neither JSON Lines, EDN nor a jepsen.log".to_owned()),
-            }),
-        }
+        History::read_from(bytes, name, options)
+    }
+
+    /// Reads a history from anything that can be read; `name` is what error messages call it.
+    ///
+    /// # Errors
+    /// [`HistoryError::Unreadable`] if reading fails, [`HistoryError::Malformed`] with the line if it is no
+    /// history.
+    pub fn read_from(
+        from: impl Read + Send,
+        name: Option<String>,
+        options: &ReadOptions,
+    ) -> Result<History, HistoryError> {
+        let source = Source::new(from).map_err(|error| unreadable(name.as_deref(), error))?;
+        from_source(source, name, options)
     }
 }
 
+/// What error messages call a file.
+pub(crate) fn name_of(path: &Path) -> String {
+    if path.as_os_str() == STANDARD_INPUT {
+        "standard input".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}
+
+fn from_source(
+    mut source: Source<'_>,
+    name: Option<String>,
+    options: &ReadOptions,
+) -> Result<History, HistoryError> {
+    match Shape::of_source(&mut source, name.as_deref())? {
+        Shape::Empty => Builder::new(Header::default(), Form::JepsenLog, name).finish(),
+        Shape::JsonLines => jsonl::read(source, name),
+        Shape::Edn => edn_history::read(&text(source, &name)?, name, options),
+        Shape::JepsenLog => jepsen_log::read(&text(source, &name)?, name),
+        Shape::Other => Err(malformed(
+            name.as_deref(),
+            1,
+            Flaw::Syntax("neither JSON Lines, EDN nor a jepsen.log".to_owned()),
+        )),
+    }
+}
+
+/// The form of a history is told from so many bytes.
+const LOOKED_AT: usize = 256 * 1024;
+
 /// What the first bytes look like.
-enum Shape {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
     Empty,
     JsonLines,
     Edn,
@@ -74,6 +113,17 @@ enum Shape {
 }
 
 impl Shape {
+    /// Looks at a source, and passes over a byte order mark.
+    pub(crate) fn of_source(source: &mut Source<'_>, name: Option<&str>) -> Result<Shape, HistoryError> {
+        let first = source.peek(LOOKED_AT).map_err(|error| unreadable(name, error))?;
+        let marked = first.starts_with(b"\xef\xbb\xbf");
+        let shape = Shape::of(if marked { &first[3..] } else { first });
+        if marked {
+            source.pass(3);
+        }
+        Ok(shape)
+    }
+
     fn of(bytes: &[u8]) -> Shape {
         let start = bytes.iter().position(|byte| !byte.is_ascii_whitespace());
         let Some(start) = start else { return Shape::Empty };
@@ -114,14 +164,31 @@ fn looks_like_a_log(bytes: &[u8]) -> bool {
 /// The logger that prints the operations of a Jepsen run.
 const LOGGER: &str = "jepsen.util";
 
-fn text<'a>(bytes: &'a [u8], name: &Option<String>) -> Result<&'a str, HistoryError> {
-    std::str::from_utf8(bytes).map_err(|error| HistoryError::Malformed {
-        place: Place {
-            file: name.clone(),
-            line: line_of(bytes, error.valid_up_to()),
-        },
-        flaw: Flaw::Syntax("not UTF-8".to_owned()),
+fn text(mut source: Source<'_>, name: &Option<String>) -> Result<String, HistoryError> {
+    let mut bytes = Vec::new();
+    let read = source.read_to_end(&mut bytes);
+    read.map_err(|error| unreadable(name.as_deref(), error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let line = line_of(error.as_bytes(), error.utf8_error().valid_up_to());
+        malformed(name.as_deref(), line, Flaw::Syntax("not UTF-8".to_owned()))
     })
+}
+
+fn malformed(name: Option<&str>, line: u64, flaw: Flaw) -> HistoryError {
+    HistoryError::Malformed {
+        place: Place {
+            file: name.map(str::to_owned),
+            line,
+        },
+        flaw,
+    }
+}
+
+fn unreadable(name: Option<&str>, source: io::Error) -> HistoryError {
+    HistoryError::Unreadable {
+        path: PathBuf::from(name.unwrap_or("history")),
+        source,
+    }
 }
 
 /// The line, counted from 1, on which a byte stands.
