@@ -46,6 +46,9 @@ pub enum CheckError {
     /// The threads that were asked for cannot be had.
     #[error("cannot start {0} threads")]
     Threads(usize),
+    /// The question makes no sense for this history: where, and why.
+    #[error("{0}")]
+    NoMeasure(String),
 }
 
 /// Decides whether a history is linearizable.
@@ -197,7 +200,7 @@ pub(crate) fn registers(history: &History, options: &CheckOptions, model: ModelN
 }
 
 /// Whether the header says that a queue has no order.
-fn is_bag(history: &History) -> bool {
+pub(crate) fn is_bag(history: &History) -> bool {
     history
         .header()
         .other
@@ -249,7 +252,7 @@ impl<D: Domain> Case<'_, D> {
 
 pub(crate) struct Init {
     pub(crate) value: Value,
-    guessed: bool,
+    pub(crate) guessed: bool,
 }
 
 /// The caller's, the header's, or what the form implies.

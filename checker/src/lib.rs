@@ -96,9 +96,13 @@ mod options;
 mod oracle;
 #[cfg(test)]
 mod properties;
+mod quantiles;
 mod read;
 pub mod render;
 mod replay;
+mod sequential;
+mod set_full;
+mod stale_bound;
 pub mod stats;
 mod subhistory;
 pub mod transactions;
@@ -107,7 +111,11 @@ mod verdict;
 pub use check::{CheckError, check, check_model, model_of};
 pub use monitor::{Monitor, Status};
 pub use options::{CasFail, CheckOptions, Explain, ModelName, Violations};
+pub use quantiles::Quantiles;
 pub use read::{ReadOptions, Tuples};
+pub use sequential::sequential;
+pub use set_full::{Duplicate, Element, SetFull, Stale, set_full};
+pub use stale_bound::{StaleBound, StaleLimits, StaleRead, stale_bound};
 pub use verdict::{
     Analysis, Anomaly, CoreOperation, Counterexample, CycleEdge, Limit, Linearization, Prefix, Stand,
     Validity, Verdict, Witness,

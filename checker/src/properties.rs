@@ -15,7 +15,7 @@ use crate::subhistory::{Moments, Subhistories};
 use crate::{CheckOptions, Monitor, Status, Verdict, check};
 
 /// How many histories each property is tried on; the nightly sets more.
-fn cases() -> u64 {
+pub(crate) fn cases() -> u64 {
     std::env::var("CHECKER_CASES")
         .ok()
         .and_then(|cases| cases.parse().ok())
@@ -23,7 +23,7 @@ fn cases() -> u64 {
 }
 
 /// The first of a series; printed with every failure.
-fn first_seed() -> u64 {
+pub(crate) fn first_seed() -> u64 {
     std::env::var("CHECKER_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())

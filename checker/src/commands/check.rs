@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use checker::history::{History, Value};
 use checker::{
-    Analysis, CasFail, CheckOptions, ModelName, ReadOptions, Tuples, Verdict, Violations, check, model_of,
+    Analysis, CasFail, CheckOptions, ModelName, ReadOptions, SetFull, Stale, StaleBound, StaleLimits, Tuples,
+    Verdict, Violations, check, model_of, sequential, set_full, stale_bound,
 };
 use clap::Args;
 
+use super::measures::{self, Manner, Question};
 use super::output::nobody_reads;
 use super::{BAD_INPUT, INTERNAL, complain, explain, input, limits, transactions};
 
@@ -19,6 +21,17 @@ pub(crate) struct Check {
     /// The model to judge by; otherwise the one that the history names or suggests.
     #[arg(long, value_name = "MODEL")]
     model: Option<ModelName>,
+    /// What to ask of the history.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "QUESTION",
+        visible_alias = "consistency"
+    )]
+    checker: Question,
+    #[command(flatten)]
+    bounds: measures::Bounds,
     /// What a failed cas of an imported history says: that it found another value, or nothing. The default is
     /// mismatch for jepsen.log and noop for EDN.
     #[arg(long, value_name = "mismatch|noop", value_parser = input::cas_fail)]
@@ -89,6 +102,14 @@ impl Check {
                 let code = transactions::exit_code(&analysis);
                 told(transactions::tell(file, &analysis, self.json, self.quiet), code)
             }
+            Ok(Ok(Judged::Set(found))) => {
+                let code = measures::exit_code(found.valid);
+                told(measures::tell(file, &*found, &self.manner()), code)
+            }
+            Ok(Ok(Judged::Staleness(found))) => {
+                let code = measures::exit_code(found.valid);
+                told(measures::tell(file, &*found, &self.manner()), code)
+            }
             Ok(Err(problem)) => {
                 complain(problem);
                 BAD_INPUT
@@ -110,6 +131,30 @@ impl Check {
             Tuples::Values
         };
         let history = History::open(file, &ReadOptions { tuples }).map_err(|error| error.to_string())?;
+        match self.checker {
+            Question::Linearizable => {}
+            Question::Sequential => {
+                let found = sequential(&history, options);
+                return found.map(Judged::Operations).map_err(|error| error.to_string());
+            }
+            Question::SetFull => {
+                let stale = if self.bounds.no_stale {
+                    Stale::Illegal
+                } else {
+                    Stale::Told
+                };
+                let found = set_full(&history, stale).map_err(|error| error.to_string())?;
+                return Ok(Judged::Set(Box::new(found)));
+            }
+            Question::StaleBound => {
+                let bounds = StaleLimits {
+                    ms: self.bounds.stale_ms,
+                    versions: self.bounds.stale_versions,
+                };
+                let found = stale_bound(&history, options, bounds).map_err(|error| error.to_string())?;
+                return Ok(Judged::Staleness(Box::new(found)));
+            }
+        }
         let model = model_of(&history, options).map_err(|error| error.to_string())?;
         if model.is_transactional() {
             let mut wanted = options.transactions.clone();
@@ -123,6 +168,13 @@ impl Check {
         analysis
             .map(Judged::Operations)
             .map_err(|error| error.to_string())
+    }
+
+    fn manner(&self) -> Manner {
+        Manner {
+            json: self.json,
+            quiet: self.quiet,
+        }
     }
 
     fn tell(&self, file: &Path, analysis: &Analysis) -> io::Result<u8> {
@@ -160,6 +212,8 @@ impl Check {
 enum Judged {
     Operations(Analysis),
     Transactions(checker::transactions::TransactionAnalysis),
+    Set(Box<SetFull>),
+    Staleness(Box<StaleBound>),
 }
 
 /// The exit code of a verdict that was to be told. A reader that went away takes nothing from the verdict; what

@@ -8,6 +8,7 @@ mod follow;
 mod generate;
 mod input;
 mod limits;
+mod measures;
 mod output;
 mod render;
 mod stats;
