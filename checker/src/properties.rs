@@ -199,35 +199,41 @@ fn agree(history: &History, init: Value, context: &str) -> bool {
         Blocks::Illegal => assert!(!legal, "{context}: blocks missed an order"),
         Blocks::NotApplicable => {}
     }
-    match engine::search(&mut problem, &mut budget.meter()) {
-        Answer::Legal(steps) => {
-            assert!(
-                legal,
-                "{context}: the engine found an order that the oracle did not"
-            );
-            let order = engine::order(&mut problem, &steps);
-            assert_eq!(replay(&domain, &moments, &order), Ok(()), "{context}: {order:?}");
-        }
-        Answer::Illegal { .. } => assert!(!legal, "{context}: the engine missed an order"),
-        Answer::Exhausted { .. } => panic!("{context}: nothing limits this search"),
-    }
-    for width in [1, 4, 64] {
-        match engine::search_in_breadth(&mut problem, width, &mut budget.meter()) {
-            Some(Answer::Legal(steps)) => {
-                assert!(
-                    legal,
-                    "{context}: breadth {width} found an order that the oracle did not"
-                );
+    let mut meter = budget.meter();
+    let searches = [
+        ("all", engine::search(&mut problem, &mut meter)),
+        ("depth", engine::search_in_depth(&mut problem, &mut meter)),
+        (
+            "breadth 1",
+            engine::search_in_breadth(&mut problem, 1, &mut meter),
+        ),
+        (
+            "breadth 4",
+            engine::search_in_breadth(&mut problem, 4, &mut meter),
+        ),
+    ];
+    for (name, answer) in searches {
+        match answer {
+            Answer::Legal(steps) => {
+                assert!(legal, "{context}: {name} found an order that the oracle did not");
                 let order = engine::order(&mut problem, &steps);
                 assert_eq!(
                     replay(&domain, &moments, &order),
                     Ok(()),
-                    "{context}: breadth {width}"
+                    "{context}: {name} {order:?}"
                 );
             }
-            Some(Answer::Illegal { .. }) => assert!(!legal, "{context}: breadth {width} missed an order"),
-            Some(Answer::Exhausted { .. }) => panic!("{context}: nothing limits this search"),
-            None => {}
+            Answer::Illegal { .. } => assert!(!legal, "{context}: {name} missed an order"),
+            Answer::Exhausted { .. } => panic!("{context}: nothing limits {name}"),
+        }
+    }
+    for from in 0..problem.moments.len() {
+        match engine::refute_from(&mut problem, from, &mut meter) {
+            Some(_) => assert!(!legal, "{context}: from moment {from} on an order is refuted"),
+            None => assert!(
+                legal || from > 0,
+                "{context}: nothing is refuted from the beginning"
+            ),
         }
     }
     let options = CheckOptions {
@@ -383,6 +389,76 @@ fn monitors_accuse_nobody_innocent_and_miss_nobody() {
         first_seed()
     );
     assert!(early > 0, "no violation was noticed before the end");
+}
+
+/// Moves that one engine may make alone.
+const PATIENCE: u64 = 20_000;
+
+/// Histories too long for the oracle: every engine against every other.
+#[test]
+fn engines_agree_with_each_other_on_longer_histories() {
+    let domain = registers(Value::Nil);
+    let budget = Budget::new(None, None);
+    let (mut verdicts, mut unknown) = ([0u64; 2], 0u64);
+    for seed in crate::generate::seeds(first_seed() ^ 0x1e57, cases() / 10) {
+        let mut simulation = small(seed);
+        simulation.operations *= 3;
+        simulation.bug = match simulation.bug {
+            Bug::StaleReads(_) => Bug::StaleReads(0.2),
+            Bug::LostUpdates(_) => Bug::LostUpdates(0.2),
+            Bug::SplitCas(_) => Bug::SplitCas(0.5),
+            Bug::Noise(_) | Bug::None => Bug::None,
+        };
+        let context = format!("seed {seed}, {simulation:?}");
+        let history = simulation.history().expect("simulations are valid");
+        let subhistories = whole(&history);
+        let moments = subhistories.moments(&history, 0);
+        let mut problem = domain.compile(&history, &moments);
+        let patient = || budget.meter().patient(PATIENCE);
+        let searches = [
+            engine::search(&mut problem, &mut budget.meter()),
+            engine::search_in_depth(&mut problem, &mut patient()),
+            engine::search_in_breadth(&mut problem, 1, &mut patient()),
+            engine::search_in_breadth(&mut problem, 4, &mut patient()),
+        ];
+        let legal = matches!(searches[0], Answer::Legal(_));
+        for answer in searches {
+            match answer {
+                Answer::Legal(steps) => {
+                    assert!(legal, "{context}: not all find an order");
+                    let order = engine::order(&mut problem, &steps);
+                    assert_eq!(replay(&domain, &moments, &order), Ok(()), "{context}");
+                }
+                Answer::Illegal { .. } => assert!(!legal, "{context}: not all miss an order"),
+                Answer::Exhausted { .. } => unknown += 1,
+            }
+        }
+        match engine::decide(&problem) {
+            Blocks::Legal(_) => assert!(legal, "{context}: blocks have an order"),
+            Blocks::Illegal => assert!(!legal, "{context}: blocks have none"),
+            Blocks::NotApplicable => {}
+        }
+        for from in (0..problem.moments.len()).step_by(5) {
+            let refuted = engine::refute_from(&mut problem, from, &mut patient());
+            assert!(
+                refuted.is_none() || !legal,
+                "{context}: refuted from moment {from} on"
+            );
+        }
+        verdicts[usize::from(legal)] += 1;
+    }
+    println!(
+        "seed {}: {verdicts:?} illegal and legal; {unknown} searches gave up",
+        first_seed()
+    );
+    assert!(
+        unknown < cases() / 10,
+        "nearly every engine must come to an end alone: {unknown} did not"
+    );
+    assert!(
+        verdicts.iter().all(|&count| count > cases() / 100),
+        "both verdicts must be common: {verdicts:?}"
+    );
 }
 
 /// Of two processes, one operation is over before another begins exactly if its completion has the smaller time; of

@@ -62,6 +62,12 @@ pub(crate) trait Mask: Clone + Eq + Hash + Debug {
             .all(|(word, wide)| word & !wide == 0)
     }
 
+    /// How many slots there are.
+    #[inline]
+    fn count(&self) -> usize {
+        self.words().iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     /// The slots, from the lowest.
     #[inline]
     fn slots(&self) -> Slots<'_> {

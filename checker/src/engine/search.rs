@@ -16,6 +16,7 @@
 //! - A configuration that a failed one covers is not tried again (see [`Memo::covers`]).
 
 use super::budget::{Exhausted, MOVES_PER_LOOK, Meter};
+use super::lessons::Lessons;
 use super::machine::{ClassId, Machine, Shape, StateId};
 use super::mask::{Mask, Narrow, Wide};
 use super::memo::{Configuration, Memo};
@@ -70,15 +71,40 @@ pub(crate) fn search<M: Machine>(problem: &mut Problem<M>, meter: &mut Meter<'_>
     }
 }
 
-/// The breadth-first engine alone, for tests.
+/// The depth-first engine alone, for tests.
+#[cfg(test)]
+pub(crate) fn search_in_depth<M: Machine>(problem: &mut Problem<M>, meter: &mut Meter<'_>) -> Answer {
+    let (slots, count) = problem.slots();
+    let answer = Search::<M, Wide>::new(problem, slots, count).depth_first(meter, u64::MAX, u64::MAX);
+    answer.expect("it has all the moves there are")
+}
+
+/// The breadth-first engine alone, keeping so many configurations at first, for tests.
 #[cfg(test)]
 pub(crate) fn search_in_breadth<M: Machine>(
     problem: &mut Problem<M>,
-    width: usize,
+    calm: usize,
     meter: &mut Meter<'_>,
-) -> Option<Answer> {
+) -> Answer {
     let (slots, count) = problem.slots();
-    Search::<M, Narrow<1>>::new(problem, slots, count).beam(width, meter)
+    let mut search = Search::<M, Narrow<1>>::new(problem, slots, count);
+    let mut standing = Some(search.stand(calm));
+    let answer = search.breadth_first(meter, &mut standing, usize::MAX);
+    answer.expect("it may fail as often as it must")
+}
+
+/// Whether and where nothing can explain the moments from a place on, whatever came before, as far as the meter
+/// allows, for tests.
+#[cfg(test)]
+pub(crate) fn refute_from<M: Machine>(
+    problem: &mut Problem<M>,
+    from: usize,
+    meter: &mut Meter<'_>,
+) -> Option<usize> {
+    let (slots, count) = problem.slots();
+    let end = problem.moments.len();
+    let mut search = Search::<M, Narrow<1>>::new(problem, slots, count);
+    search.refute(from, end, usize::MAX, 0, meter).unwrap_or(None)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,15 +138,26 @@ pub(super) struct Search<'p, M, B> {
     pub(super) moves: Vec<Move>,
     pub(super) steps: Vec<Step>,
     pub(super) furthest: usize,
+    /// How many calls are open at once, at most.
+    pub(super) slot_count: usize,
     candidates: Vec<(Rank, u32, Move)>,
     tried: Vec<(ClassId, u32, usize)>,
+    scratch: Vec<u32>,
+    pub(super) lessons: Lessons,
 }
 
 /// Moves per moment that the depth-first engine may take before the other has a turn.
 const PATIENCE: u64 = 8;
-/// How many configurations the breadth-first engine keeps, turn by turn.
-const WIDTHS: [usize; 3] = [16, 128, 1024];
-
+/// Moves that it may take without getting further.
+const STUCK: u64 = 4 * MOVES_PER_LOOK;
+/// By how much more that is with each turn.
+const MORE_STUCK: u64 = 8;
+/// How often all configurations of the breadth-first engine may fail in its first turn.
+const FAILURES: usize = 12;
+/// By how much more that is with each turn.
+const MORE_FAILURES: usize = 3;
+/// With more than this, the depth-first engine takes the last turn.
+const MOST_FAILURES: usize = 100;
 /// The order in which moves are tried; the least is tried first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
@@ -147,6 +184,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             }
         }
         let window = Window::new(problem, slots, count);
+        let lessons = Lessons::new(window.supply.as_ref());
         Search {
             problem,
             window,
@@ -157,31 +195,40 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             moves: Vec::new(),
             steps: Vec::new(),
             furthest: 0,
+            slot_count: count,
             candidates: Vec::new(),
             tried: Vec::new(),
+            scratch: Vec::new(),
+            lessons,
         }
     }
 
     fn decide(mut self, meter: &mut Meter<'_>) -> Answer {
         let patience = PATIENCE * self.problem.moments.len() as u64 + MOVES_PER_LOOK;
-        let mut answer = self.depth_first(meter, patience);
-        for width in WIDTHS {
-            if answer.is_some() {
-                break;
+        let (mut stuck, mut failures) = (STUCK, FAILURES);
+        let mut standing = None;
+        loop {
+            // Where states are not known beforehand the breadth-first engine cannot prove a violation where it is.
+            let last = self.window.supply.is_none() && failures > MOST_FAILURES;
+            let patience = if last { u64::MAX } else { patience.max(stuck) };
+            if let Some(answer) = self.depth_first(meter, patience, if last { u64::MAX } else { stuck }) {
+                return answer;
             }
             self.forget();
-            answer = self.beam(width, meter);
+            if let Some(answer) = self.breadth_first(meter, &mut standing, failures) {
+                return answer;
+            }
+            self.forget();
+            (stuck, failures) = (
+                stuck.saturating_mul(MORE_STUCK),
+                failures.saturating_mul(MORE_FAILURES),
+            );
         }
-        self.forget();
-        answer
-            .or_else(|| self.depth_first(meter, u64::MAX))
-            .expect("the last search has no end but its budget's")
     }
 
     /// Begins anew.
     fn forget(&mut self) {
         self.memo = Memo::new();
-        self.usages = Usages::default();
         self.frames.clear();
         self.moves.clear();
         self.steps.clear();
@@ -189,12 +236,13 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
     }
 
     /// Room for every slot.
-    pub(super) fn deadlines_of_slots(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         self.window.open.words().len() * 64
     }
 
-    /// Nothing if so many moves do not suffice.
-    fn depth_first(&mut self, meter: &mut Meter<'_>, mut moves: u64) -> Option<Answer> {
+    /// Nothing if so many moves do not suffice, or if so many in a row lead no further than any before.
+    fn depth_first(&mut self, meter: &mut Meter<'_>, mut moves: u64, stuck: u64) -> Option<Answer> {
+        let (mut furthest, mut since) = (0, 0);
         let slots = self.window.open.without(&self.window.open);
         let mut here = Configuration {
             at: 0,
@@ -215,7 +263,13 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             if patience == 0 {
                 patience = MOVES_PER_LOOK;
                 moves = moves.saturating_sub(MOVES_PER_LOOK);
-                if moves == 0 {
+                since = if furthest == self.furthest {
+                    since + MOVES_PER_LOOK
+                } else {
+                    0
+                };
+                furthest = self.furthest;
+                if moves == 0 || since >= stuck {
                     return None;
                 }
                 if let Err(limit) = meter.allow(self.bytes()) {
@@ -399,7 +453,68 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
                 here.spare.put(slot);
             }
         }
-        !self.problem.machine.hopeless(here.state, here.at as usize)
+        !self.problem.machine.hopeless(here.state, here.at as usize) && self.can_be_met(here)
+    }
+
+    /// Whether everything open that needs some state may still find it.
+    ///
+    /// Every taker needs it to be made anew, every other needer once. Makers that are open may come at any time;
+    /// others only once they are invoked.
+    fn can_be_met(&mut self, here: &Configuration<B>) -> bool {
+        let Some(supply) = &self.window.supply else {
+            return true;
+        };
+        for (place, value) in supply.values().iter().enumerate() {
+            if value.needers.within(&here.done) {
+                continue;
+            }
+            let mut makers = value.makers.without(&here.done).count();
+            let mut takers = value.takers.without(&here.done);
+            takers.take_all(&here.spare);
+            if value.state == here.state {
+                makers += 1;
+            } else if makers == 0 {
+                for &class in &value.optional {
+                    makers +=
+                        (self.window.available_of(class) - self.usages.count(here.used, class)) as usize;
+                }
+                if makers == 0 {
+                    let mut waiting = value.needers.without(&here.done);
+                    waiting.take_all(&here.spare);
+                    let first = waiting
+                        .slots()
+                        .map(|slot| self.deadlines[self.window.call(slot).0 as usize])
+                        .min();
+                    if first.is_some_and(|first| value.made_before(first, 1) == 0) {
+                        self.lessons.blame(place);
+                        return false;
+                    }
+                }
+            }
+            if takers.count() > makers && !value.optional.is_empty() {
+                makers = value.makers.without(&here.done).count() + usize::from(value.state == here.state);
+                for &class in &value.optional {
+                    makers +=
+                        (self.window.available_of(class) - self.usages.count(here.used, class)) as usize;
+                }
+            }
+            if takers.count() > makers {
+                let calls = takers
+                    .slots()
+                    .map(|slot| self.deadlines[self.window.call(slot).0 as usize]);
+                self.scratch.clear();
+                self.scratch.extend(calls);
+                self.scratch.sort_unstable();
+                for (before, &deadline) in self.scratch.iter().enumerate().skip(makers) {
+                    let wanted = before + 1 - makers;
+                    if value.made_before(deadline, wanted) < wanted {
+                        self.lessons.blame(place);
+                        return false;
+                    }
+                }
+            }
+        }
+        true
     }
 
     /// Notes what may be linearized next, the best last.
@@ -466,7 +581,13 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             }
             _ => Rank::Useful,
         };
-        let deadline = self.deadlines[call.0 as usize];
+        // What may be linearized already is kept for later: it never must be.
+        let spared = here.spare.has(slot) && !plain;
+        let deadline = if spared {
+            u32::MAX
+        } else {
+            self.deadlines[call.0 as usize]
+        };
         let chosen = Move::Slot(slot as u32);
         if self.window.kind(call) != Kind::Bound {
             match self.tried.iter_mut().find(|(tried, ..)| *tried == class) {
@@ -579,7 +700,10 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
     fn is_in_turn(&self, here: &Configuration<B>, before: Option<CallId>) -> bool {
         before.is_none_or(|before| {
             let slot = self.window.slot(before);
-            self.window.call(slot) != before || !self.window.open.has(slot) || here.done.has(slot)
+            self.window.call(slot) != before
+                || !self.window.open.has(slot)
+                || here.done.has(slot)
+                || here.spare.has(slot)
         })
     }
 
@@ -596,7 +720,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         }
     }
 
-    fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         let frame = size_of::<Frame<B>>() + self.window.open.words().len() * 16;
         self.memo.bytes()
             + self.usages.bytes()

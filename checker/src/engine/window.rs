@@ -3,6 +3,7 @@
 use super::machine::{ClassId, Machine, Shape};
 use super::mask::Mask;
 use super::problem::{CallId, Moment, Need, Problem};
+use super::supply::Supply;
 
 /// How the engine treats a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(crate) struct Window<B> {
     before: Vec<CallId>,
     slots: Vec<u32>,
     kinds: Vec<Kind>,
+    /// What makes and needs each state, where they are few.
+    pub(crate) supply: Option<Supply<B>>,
 }
 
 const NO_CALL: CallId = CallId(u32::MAX);
@@ -87,6 +90,7 @@ impl<B: Mask> Window<B> {
             before: vec![NO_CALL; problem.calls.len()],
             slots,
             kinds,
+            supply: Supply::new(problem, count),
         }
     }
 
@@ -119,6 +123,14 @@ impl<B: Mask> Window<B> {
             .filter(|&(_, count)| count > 0)
     }
 
+    /// How many operations of a class and of unknown outcome were invoked so far.
+    pub(crate) fn available_of(&self, class: ClassId) -> u32 {
+        match self.place.get(class.0 as usize) {
+            Some(&place) if place != u32::MAX => self.available[place as usize],
+            _ => 0,
+        }
+    }
+
     /// The call that must be linearized before an operation of this class of unknown outcome may be.
     pub(crate) fn before_optional(&self, class: ClassId) -> Option<CallId> {
         self.optional_after
@@ -132,6 +144,9 @@ impl<B: Mask> Window<B> {
     pub(crate) fn forward<M: Machine>(&mut self, problem: &Problem<M>) {
         let moment = problem.moments[self.at].moment();
         self.at += 1;
+        if let (Some(supply), Moment::Invoked(call)) = (&mut self.supply, moment) {
+            supply.invoked(problem.call(call).class);
+        }
         match moment {
             Moment::Invoked(call) if problem.call(call).need == Need::Optional => {
                 self.available[self.place[problem.call(call).class.0 as usize] as usize] += 1;
@@ -140,9 +155,17 @@ impl<B: Mask> Window<B> {
                 let slot = self.slot(call);
                 self.before[call.0 as usize] = self.calls[slot];
                 self.calls[slot] = call;
-                self.open_slot(call, slot);
+                self.open_slot(problem, call, slot);
             }
-            Moment::Completed(call) => self.close_slot(self.slot(call)),
+            Moment::Completed(call) => self.close_slot(problem, call, self.slot(call)),
+        }
+    }
+
+    /// Goes to any place.
+    pub(crate) fn go_to<M: Machine>(&mut self, problem: &Problem<M>, at: usize) {
+        self.back_to(problem, at);
+        while self.at < at {
+            self.forward(problem);
         }
     }
 
@@ -150,22 +173,29 @@ impl<B: Mask> Window<B> {
     pub(crate) fn back_to<M: Machine>(&mut self, problem: &Problem<M>, at: usize) {
         while self.at > at {
             self.at -= 1;
-            match problem.moments[self.at].moment() {
+            let moment = problem.moments[self.at].moment();
+            if let (Some(supply), Moment::Invoked(call)) = (&mut self.supply, moment) {
+                supply.not_invoked(problem.call(call).class);
+            }
+            match moment {
                 Moment::Invoked(call) if problem.call(call).need == Need::Optional => {
                     self.available[self.place[problem.call(call).class.0 as usize] as usize] -= 1;
                 }
                 Moment::Invoked(call) => {
                     let slot = self.slot(call);
-                    self.close_slot(slot);
+                    self.close_slot(problem, call, slot);
                     self.calls[slot] = self.before[call.0 as usize];
                 }
-                Moment::Completed(call) => self.open_slot(call, self.slot(call)),
+                Moment::Completed(call) => self.open_slot(problem, call, self.slot(call)),
             }
         }
     }
 
     #[inline]
-    fn open_slot(&mut self, call: CallId, slot: usize) {
+    fn open_slot<M: Machine>(&mut self, problem: &Problem<M>, call: CallId, slot: usize) {
+        if let Some(supply) = &mut self.supply {
+            supply.open(problem.call(call).class, slot);
+        }
         self.open.put(slot);
         match self.kind(call) {
             Kind::Observation => self.observations.put(slot),
@@ -175,7 +205,10 @@ impl<B: Mask> Window<B> {
     }
 
     #[inline]
-    fn close_slot(&mut self, slot: usize) {
+    fn close_slot<M: Machine>(&mut self, problem: &Problem<M>, call: CallId, slot: usize) {
+        if let Some(supply) = &mut self.supply {
+            supply.close(problem.call(call).class, slot);
+        }
         self.open.take(slot);
         self.observations.take(slot);
         self.traceless.take(slot);
