@@ -10,6 +10,7 @@ use hyper::Method;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::bench::Figure;
 use crate::cluster::ClusterSpec;
 use crate::config::Config;
 use crate::console::{Line, encoded};
@@ -78,6 +79,24 @@ pub enum Action {
         /// etcd's binary.
         #[arg(long, default_value = "etcd")]
         etcd: PathBuf,
+        /// What to measure.
+        #[arg(long, value_enum, default_value = "throughput", value_delimiter = ',')]
+        figure: Vec<Figure>,
+        /// How often a leader is killed, and how often a node is started.
+        #[arg(long, default_value_t = 50)]
+        rounds: usize,
+        /// Keys of a node that is restarted.
+        #[arg(long, default_value_t = 1_000_000)]
+        keys: usize,
+        /// Writes after which the disk is looked at.
+        #[arg(long, default_value_t = 10_000_000)]
+        overwrites: usize,
+        /// Idle connections.
+        #[arg(long, default_value_t = 10_000)]
+        idle: usize,
+        /// Seconds of load while elections and windows are counted.
+        #[arg(long, default_value_t = 600)]
+        load_seconds: u64,
     },
     /// Say what is in a node's directory, and check all of it. The node must not run.
     Inspect {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use kvnode::bench::{Plan, bench};
+use kvnode::bench::{Amounts, Plan, bench};
 use kvnode::cli::{Action, Cli, LogFormat, NodePlan};
 use kvnode::client::Client;
 use kvnode::console;
@@ -57,11 +57,25 @@ fn main() -> ExitCode {
             seconds,
             connections,
             etcd,
+            figure,
+            rounds,
+            keys,
+            overwrites,
+            idle,
+            load_seconds,
         }) => {
             let plan = Plan {
                 turn: Duration::from_secs(seconds.max(1)),
                 connections,
                 etcd,
+                figures: figure,
+                amounts: Amounts {
+                    rounds: rounds.max(1),
+                    keys,
+                    overwrites,
+                    idle,
+                    load: Duration::from_secs(load_seconds),
+                },
             };
             told(
                 runtime

@@ -14,6 +14,8 @@ use crate::env::{clock, net};
 
 /// How many keys are used.
 const KEYS: usize = 1000;
+/// Connections over which a store is filled.
+const FILLERS: usize = 128;
 /// Bytes of a value.
 const VALUE_BYTES: usize = 64;
 
@@ -80,19 +82,14 @@ pub(super) async fn turn(
 }
 
 enum Connection {
-    Kvnode(SendRequest<Empty<Bytes>>),
+    Kvnode(Http),
     Etcd(Etcd),
 }
 
 impl Connection {
     async fn open(target: &Target) -> io::Result<Connection> {
         match target {
-            Target::Kvnode(address) => {
-                let stream = TokioIo::new(net::connect(address).await?);
-                let (sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
-                tokio::spawn(connection);
-                Ok(Connection::Kvnode(sender))
-            }
+            Target::Kvnode(address) => Http::open(address).await.map(Connection::Kvnode),
             Target::Etcd(address) => Etcd::connect(address).await.map(Connection::Etcd),
         }
     }
@@ -120,26 +117,62 @@ impl Connection {
         match (self, kind) {
             (Connection::Etcd(etcd), Kind::Set) => etcd.put(key, value).await,
             (Connection::Etcd(etcd), Kind::Get) => etcd.get(key).await,
-            (Connection::Kvnode(sender), Kind::Set) => {
-                get(sender, format!("/set?key={key}&value={value}")).await
-            }
-            (Connection::Kvnode(sender), Kind::Get) => get(sender, format!("/get?key={key}")).await,
+            (Connection::Kvnode(node), Kind::Set) => node.get(format!("/set?key={key}&value={value}")).await,
+            (Connection::Kvnode(node), Kind::Get) => node.get(format!("/get?key={key}")).await,
         }
     }
 }
 
-async fn get(sender: &mut SendRequest<Empty<Bytes>>, target: String) -> io::Result<()> {
-    sender.ready().await.map_err(io::Error::other)?;
-    let request = Request::get(target)
-        .header("host", "bench")
-        .body(Empty::new())
-        .map_err(io::Error::other)?;
-    let response = sender.send_request(request).await.map_err(io::Error::other)?;
-    let status = response.status();
-    response.into_body().collect().await.map_err(io::Error::other)?;
-    if status.is_success() {
-        Ok(())
-    } else {
-        Err(io::Error::other(status.to_string()))
+/// A kept connection to a kvnode.
+pub(super) struct Http(SendRequest<Empty<Bytes>>);
+
+impl Http {
+    pub(super) async fn open(address: &str) -> io::Result<Http> {
+        let stream = TokioIo::new(net::connect(address).await?);
+        let (sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        Ok(Http(sender))
     }
+
+    /// Asks, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// Also when the answer's status is no success.
+    pub(super) async fn get(&mut self, target: String) -> io::Result<()> {
+        self.0.ready().await.map_err(io::Error::other)?;
+        let request = Request::get(target)
+            .header("host", "bench")
+            .body(Empty::new())
+            .map_err(io::Error::other)?;
+        let response = self.0.send_request(request).await.map_err(io::Error::other)?;
+        let status = response.status();
+        response.into_body().collect().await.map_err(io::Error::other)?;
+        if status.is_success() {
+            Ok(())
+        } else {
+            Err(io::Error::other(status.to_string()))
+        }
+    }
+}
+
+/// Sets keys `from..to` once each, over so many connections.
+pub(super) async fn fill(address: &str, from: usize, to: usize, keys: usize) -> io::Result<()> {
+    let value = "v".repeat(VALUE_BYTES);
+    let loops: Vec<_> = (0..FILLERS)
+        .map(|first| {
+            let (address, value) = (address.to_owned(), value.clone());
+            tokio::spawn(async move {
+                let mut node = Http::open(&address).await?;
+                for number in (from + first..to).step_by(FILLERS) {
+                    let key = number % keys;
+                    node.get(format!("/set?key=fill-{key}&value={value}")).await?;
+                }
+                io::Result::Ok(())
+            })
+        })
+        .collect();
+    for filled in loops {
+        filled.await.map_err(io::Error::other)??;
+    }
+    Ok(())
 }

@@ -7,17 +7,21 @@
 //! machine hits both. CPU is the servers' alone, memory is what they hold at the end
 //! of the turn.
 //!
+//! Other figures (see [`Figure`]) are kvnode's alone.
+//!
 //! Caveats: client and servers share the machine's processors; a closed loop does not
 //! charge a stalled server for the requests that it kept from being sent.
 
+mod figures;
 mod grpc;
 mod load;
 mod servers;
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use figures::{Amounts, Figure};
 use load::{Kind, Turn};
 use servers::Servers;
 
@@ -30,6 +34,10 @@ pub struct Plan {
     pub connections: Vec<usize>,
     /// etcd's binary; left out if it cannot be started.
     pub etcd: PathBuf,
+    /// What to measure, in this order.
+    pub figures: Vec<Figure>,
+    /// How much of it.
+    pub amounts: Amounts,
 }
 
 /// Measures, telling each line as it is known, and returns the whole table.
@@ -38,8 +46,25 @@ pub struct Plan {
 /// When kvnode's own cluster cannot be started.
 pub async fn bench(plan: &Plan, mut tell: impl FnMut(&str)) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
-    let ours = Servers::kvnode(folder.path()).await?;
-    let theirs = match Servers::etcd(&plan.etcd, folder.path()).await {
+    let mut all = String::new();
+    for &figure in &plan.figures {
+        let found = match figure {
+            Figure::Throughput => throughput(plan, folder.path(), &mut tell).await?,
+            other => {
+                let line = figures::figure(other, &plan.amounts, folder.path()).await?;
+                tell(&line);
+                line
+            }
+        };
+        let _ = writeln!(all, "{found}");
+    }
+    Ok(all)
+}
+
+/// The table of sets and gets, beside etcd.
+async fn throughput(plan: &Plan, folder: &Path, mut tell: impl FnMut(&str)) -> anyhow::Result<String> {
+    let ours = Servers::kvnode(folder).await?;
+    let theirs = match Servers::etcd(&plan.etcd, folder).await {
         Ok(servers) => Some(servers),
         Err(error) => {
             tell(&format!("without etcd: {error:#}"));

@@ -1,14 +1,16 @@
 //! Three processes of a store on loopback, ended with this value.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use hyper::Method;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use super::load::Target;
+use super::load::{Http, Target};
 use crate::client::Client;
 use crate::env::{clock, fs, net};
 
@@ -16,26 +18,45 @@ use crate::env::{clock, fs, net};
 const READY: Duration = Duration::from_secs(15);
 /// How often it is looked for.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often a node is asked whether it is ready, where the time counts.
+const LOOK_CLOSELY: Duration = Duration::from_millis(2);
 /// Ticks of a processor's time a second, as Linux reports them.
 const TICKS: u64 = 100;
 
 pub(super) struct Servers {
     name: &'static str,
+    commands: Vec<Command>,
     children: Vec<Child>,
     target: Target,
+    /// Ports of the clients' protocol, node by node.
+    ports: Vec<u16>,
+    folder: PathBuf,
 }
 
 impl Servers {
-    /// Three kvnodes of this very binary.
+    /// Three kvnodes of this very binary, with a leader.
     pub(super) async fn kvnode(folder: &Path) -> anyhow::Result<Servers> {
+        let mut servers = Servers::kvnodes(folder, 3)?;
+        servers.find_leader().await?;
+        Ok(servers)
+    }
+
+    /// So many kvnodes of this very binary, just started.
+    pub(super) fn kvnodes(folder: &Path, count: usize) -> anyhow::Result<Servers> {
         let program = std::env::current_exe().context("this binary")?;
         let (http, raft) = (ports()?, ports()?);
-        let members: Vec<String> = (0..3)
+        let members: Vec<String> = (0..count)
             .map(|n| format!("n{}=127.0.0.1:{}:{}", n + 1, http[n], raft[n]))
             .collect();
-        let mut children = Vec::new();
-        for n in 1..=3 {
-            let data = folder.join(format!("kvnode-{n}"));
+        let mut servers = Servers {
+            name: "kvnode",
+            commands: Vec::new(),
+            children: Vec::new(),
+            target: Target::Kvnode(String::new()),
+            ports: http,
+            folder: folder.to_owned(),
+        };
+        for n in 1..=count {
             let mut command = Command::new(&program);
             command
                 .args([
@@ -45,21 +66,82 @@ impl Servers {
                     &members.join(","),
                     "--data-dir",
                 ])
-                .arg(data);
-            children.push(quiet(&mut command).spawn().context("kvnode does not start")?);
+                .arg(servers.data(n - 1));
+            let child = quiet(&mut command).spawn().context("kvnode does not start")?;
+            servers.commands.push(command);
+            servers.children.push(child);
         }
-        let target = Target::Kvnode(String::new());
-        let mut servers = Servers {
-            name: "kvnode",
-            children,
-            target,
-        };
-        let leader = leader(&http, |port| async move {
+        Ok(servers)
+    }
+
+    /// Waits until one of the kvnodes leads; tells which.
+    pub(super) async fn find_leader(&mut self) -> anyhow::Result<usize> {
+        let leads = |port| async move {
             let status = ask(port, Method::GET, "/status", None).await?;
             Some(status["role"] == "leader")
-        });
-        servers.target = Target::Kvnode(format!("127.0.0.1:{}", leader.await?));
-        Ok(servers)
+        };
+        let port = leader(&self.ports, leads).await?;
+        self.target = Target::Kvnode(format!("127.0.0.1:{port}"));
+        let node = self.ports.iter().position(|each| *each == port);
+        node.context("a leader is a node")
+    }
+
+    /// Where a kvnode keeps its data.
+    pub(super) fn data(&self, node: usize) -> PathBuf {
+        self.folder.join(format!("kvnode-{}", node + 1))
+    }
+
+    /// Where a node takes clients.
+    pub(super) fn address(&self, node: usize) -> String {
+        format!("127.0.0.1:{}", self.ports[node])
+    }
+
+    /// Ends a node without a word (SIGKILL).
+    pub(super) fn kill(&mut self, node: usize) -> anyhow::Result<()> {
+        self.children[node]
+            .kill()
+            .context("the node could not be ended")?;
+        self.children[node].wait().context("the node did not end")?;
+        Ok(())
+    }
+
+    /// Sends a node a signal.
+    pub(super) fn signal(&self, node: usize, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.children[node].id().try_into()?);
+        kill(pid, signal).with_context(|| format!("{signal} to n{}", node + 1))
+    }
+
+    /// The kvnodes' term.
+    pub(super) async fn term(&self) -> anyhow::Result<u64> {
+        let mut terms = Vec::new();
+        for &port in &self.ports {
+            let status = ask(port, Method::GET, "/status", None).await;
+            terms.extend(status.and_then(|status| status["term"].as_u64()));
+        }
+        terms.into_iter().max().context("no node tells its term")
+    }
+
+    /// Starts a node again that was ended, and waits until it is ready.
+    pub(super) async fn start(&mut self, node: usize) -> anyhow::Result<()> {
+        self.children[node] = quiet(&mut self.commands[node])
+            .spawn()
+            .context("kvnode does not start")?;
+        self.ready(node).await
+    }
+
+    /// Waits until a kvnode says that it is ready.
+    pub(super) async fn ready(&mut self, node: usize) -> anyhow::Result<()> {
+        let deadline = clock::now() + READY;
+        while !is_ready(self.ports[node]).await {
+            if let Some(status) = self.children[node].try_wait()? {
+                bail!("n{} ended before it was ready: {status}", node + 1);
+            }
+            if clock::now() >= deadline {
+                bail!("n{} was not ready within {READY:?}", node + 1);
+            }
+            clock::sleep(LOOK_CLOSELY).await;
+        }
+        Ok(())
     }
 
     /// Three etcds.
@@ -70,8 +152,11 @@ impl Servers {
             .collect();
         let mut servers = Servers {
             name: "etcd",
+            commands: Vec::new(),
             children: Vec::new(),
             target: Target::Etcd(String::new()),
+            ports: client.clone(),
+            folder: folder.to_owned(),
         };
         for n in 0..3 {
             let (client, peer) = (
@@ -176,6 +261,15 @@ async fn leader<F: Future<Output = Option<bool>>>(
         clock::sleep(LOOK).await;
     }
     bail!("no leader within {READY:?}")
+}
+
+async fn is_ready(port: u16) -> bool {
+    let mut node = match Http::open(&format!("127.0.0.1:{port}")).await {
+        Ok(node) => node,
+        Err(_) => return false,
+    };
+    let asked = clock::timeout(Duration::from_secs(1), node.get("/ready".to_owned()));
+    matches!(asked.await, Ok(Ok(())))
 }
 
 async fn ask(port: u16, method: Method, target: &str, body: Option<Value>) -> Option<Value> {

@@ -261,3 +261,21 @@ pub fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     paths.sort();
     Ok(paths)
 }
+
+/// Bytes that the files below `directory` take on the disk.
+///
+/// # Errors
+/// As `std::fs::read_dir`; what goes while it is looked at counts as nothing.
+pub fn bytes_below(directory: &Path) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let mut bytes = 0;
+    for path in list(directory)? {
+        match std::fs::symlink_metadata(&path) {
+            Ok(about) if about.is_dir() => bytes += bytes_below(&path)?,
+            Ok(about) => bytes += about.blocks() * 512,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
+}

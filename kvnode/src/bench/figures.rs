@@ -1,0 +1,273 @@
+//! What an operator feels: how long a start, a leader's death and a restart take, and
+//! what data and idle connections cost.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+
+use super::load::{self, Http};
+use super::servers::Servers;
+use crate::env::{clock, fs, net};
+
+/// What can be measured beside the throughput.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Figure {
+    /// Sets and gets a second, beside etcd.
+    Throughput,
+    /// From a node's start to its being ready, alone, with an empty directory.
+    Start,
+    /// From the SIGKILL of the leader to the next successful write.
+    Failover,
+    /// A restart with many keys: how long until ready, and how much memory.
+    Restart,
+    /// What is on disk after many overwrites, beside what is alive.
+    Disk,
+    /// What idle connections cost in memory.
+    Idle,
+    /// Elections while there is load and no fault.
+    Steady,
+    /// How much of the time a client with retries is served while one follower after
+    /// another stands still for half of every ten seconds.
+    Availability,
+}
+
+/// How much of each.
+#[derive(Debug, Clone)]
+pub struct Amounts {
+    /// How often a leader dies, and how often a node is started.
+    pub rounds: usize,
+    /// Keys that a restarted node has.
+    pub keys: usize,
+    /// Writes over [`OVERWRITTEN`] keys.
+    pub overwrites: usize,
+    /// Idle connections.
+    pub idle: usize,
+    /// How long load goes on.
+    pub load: Duration,
+}
+
+/// Connections of a load that fills two processors.
+const LOADED: usize = 64;
+/// In each of these windows a client with retries must have been served once.
+const WINDOW: Duration = Duration::from_millis(100);
+/// How long a follower stands still, and then runs.
+const STILL: Duration = Duration::from_secs(5);
+
+/// Keys that are overwritten again and again.
+const OVERWRITTEN: usize = 100_000;
+/// Bytes of a key and its value that is filled in, roughly.
+const ALIVE_BYTES: usize = 64 + 11;
+
+/// Measures one figure and says it in a line.
+///
+/// # Errors
+/// When nodes do not start, or do not answer.
+pub(super) async fn figure(figure: Figure, amounts: &Amounts, folder: &Path) -> anyhow::Result<String> {
+    match figure {
+        Figure::Throughput => Ok(String::new()),
+        Figure::Start => start(amounts.rounds, folder).await,
+        Figure::Failover => failover(amounts.rounds, folder).await,
+        Figure::Restart => restart(amounts.keys, folder).await,
+        Figure::Disk => disk(amounts.overwrites, folder).await,
+        Figure::Idle => idle(amounts.idle, folder).await,
+        Figure::Steady => steady(amounts.load, folder).await,
+        Figure::Availability => availability(amounts.load, folder).await,
+    }
+}
+
+async fn start(rounds: usize, folder: &Path) -> anyhow::Result<String> {
+    let mut took = Vec::new();
+    for round in 0..rounds {
+        let begun = clock::now();
+        let mut servers = Servers::kvnodes(&folder.join(format!("start-{round}")), 1)?;
+        servers.ready(0).await?;
+        took.push(begun.elapsed());
+    }
+    Ok(format!("start to ready, one node: {}", spread(took)))
+}
+
+async fn failover(rounds: usize, folder: &Path) -> anyhow::Result<String> {
+    let mut servers = Servers::kvnode(&folder.join("failover")).await?;
+    let mut took = Vec::new();
+    for round in 0..rounds {
+        let leader = servers.find_leader().await?;
+        // One of those that are left; it waits for the new leader, if it is not that itself.
+        let survivor = servers.address((leader + 1 + round % 2) % 3);
+        let mut client = Http::open(&survivor).await?;
+        client.get("/set?key=failover&value=before".to_owned()).await?;
+        let begun = clock::now();
+        servers.kill(leader)?;
+        while client
+            .get(format!("/set?key=failover&value={round}"))
+            .await
+            .is_err()
+        {
+            anyhow::ensure!(
+                begun.elapsed() < Duration::from_secs(30),
+                "no write within 30 s of the leader's death"
+            );
+            clock::sleep(Duration::from_millis(1)).await;
+        }
+        took.push(begun.elapsed());
+        servers.start(leader).await?;
+    }
+    Ok(format!(
+        "SIGKILL of the leader to the next write: {}",
+        spread(took)
+    ))
+}
+
+async fn restart(keys: usize, folder: &Path) -> anyhow::Result<String> {
+    let mut servers = Servers::kvnode(&folder.join("restart")).await?;
+    let leader = servers.find_leader().await?;
+    load::fill(&servers.address(leader), 0, keys, keys).await?;
+    let full = servers.memory_mb();
+    let node = (leader + 1) % 3;
+    servers.kill(node)?;
+    let begun = clock::now();
+    servers.start(node).await?;
+    let took = begun.elapsed();
+    Ok(format!(
+        "{keys} keys of 64 bytes: restart to ready in {:.2} s; memory before {full} MB, after {} MB",
+        took.as_secs_f64(),
+        servers.memory_mb()
+    ))
+}
+
+async fn disk(overwrites: usize, folder: &Path) -> anyhow::Result<String> {
+    let mut servers = Servers::kvnode(&folder.join("disk")).await?;
+    let leader = servers.find_leader().await?;
+    load::fill(&servers.address(leader), 0, overwrites, OVERWRITTEN).await?;
+    let alive = OVERWRITTEN.min(overwrites) * ALIVE_BYTES;
+    let bytes = fs::bytes_below(&servers.data(leader))?;
+    Ok(format!(
+        "{overwrites} writes over {OVERWRITTEN} keys: {:.1} MB on disk, {:.1} MB alive ({:.1} times); memory {} MB",
+        bytes as f64 / 1e6,
+        alive as f64 / 1e6,
+        bytes as f64 / alive as f64,
+        servers.memory_mb()
+    ))
+}
+
+async fn idle(connections: usize, folder: &Path) -> anyhow::Result<String> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit of open files")?;
+    // Inherited by the nodes.
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).context("the limit of open files")?;
+    let mut servers = Servers::kvnode(&folder.join("idle")).await?;
+    let leader = servers.find_leader().await?;
+    let (address, before) = (servers.address(leader), servers.memory_mb());
+    let mut open = Vec::new();
+    for number in 0..connections {
+        let connection = net::connect(&address).await;
+        open.push(connection.with_context(|| format!("connection {number} of {connections}"))?);
+    }
+    // All are accepted before this one is answered.
+    let mut client = Http::open(&address).await?;
+    client.get("/set?key=idle&value=x".to_owned()).await?;
+    let after = servers.memory_mb();
+    Ok(format!(
+        "{} idle connections: {} MB more ({before} MB before, {after} MB with them)",
+        open.len(),
+        after.saturating_sub(before)
+    ))
+}
+
+async fn steady(load: Duration, folder: &Path) -> anyhow::Result<String> {
+    let servers = Servers::kvnode(&folder.join("steady")).await?;
+    let before = servers.term().await?;
+    let turn = load::turn(servers.target(), load::Kind::Set, LOADED, load).await?;
+    let elections = servers.term().await? - before;
+    Ok(format!(
+        "{} s of full load ({LOADED} connections, {:.0} sets a second, p99 {:.1} ms, {} errors): {elections} elections",
+        load.as_secs(),
+        turn.count as f64 / turn.took.as_secs_f64(),
+        turn.p99.as_secs_f64() * 1e3,
+        turn.errors
+    ))
+}
+
+async fn availability(load: Duration, folder: &Path) -> anyhow::Result<String> {
+    let mut servers = Servers::kvnode(&folder.join("availability")).await?;
+    let leader = servers.find_leader().await?;
+    let before = servers.term().await?;
+    let mut client = Http::open(&servers.address(leader)).await?;
+    let begun = clock::now();
+    let (mut windows, mut served, mut longest, mut last) = (0_u64, 0_u64, Duration::ZERO, begun);
+    let mut still = None;
+    while begun.elapsed() < load {
+        let phase = begun.elapsed().as_secs() / STILL.as_secs();
+        let follower = (leader + 1 + (phase / 2) as usize % 2) % 3;
+        match (phase % 2, still) {
+            (1, None) => {
+                servers.signal(follower, Signal::SIGSTOP)?;
+                still = Some(follower);
+            }
+            (0, Some(stopped)) => {
+                servers.signal(stopped, Signal::SIGCONT)?;
+                still = None;
+            }
+            _ => {}
+        }
+        let window = clock::now() + WINDOW;
+        let mut any = false;
+        while let Some(left) = window.checked_duration_since(clock::now()) {
+            let asked = client.get("/set?key=available&value=x".to_owned());
+            match clock::timeout(left, asked).await {
+                Ok(Ok(())) => {
+                    any = true;
+                    longest = longest.max(last.elapsed());
+                    last = clock::now();
+                    // A steady client, not a load: some twenty requests a window.
+                    clock::sleep(WINDOW / 20).await;
+                }
+                // What was under way is lost with its connection.
+                Ok(Err(_)) | Err(_) => client = Http::open(&servers.address(leader)).await?,
+            }
+        }
+        windows += 1;
+        served += u64::from(any);
+    }
+    if let Some(stopped) = still {
+        servers.signal(stopped, Signal::SIGCONT)?;
+    }
+    Ok(format!(
+        "a follower still for 5 s of every 10, {} s: served in {:.3}% of {windows} windows of 100 ms, \
+         longest gap {:.0} ms, {} elections",
+        load.as_secs(),
+        served as f64 * 100.0 / windows.max(1) as f64,
+        longest.as_secs_f64() * 1e3,
+        servers.term().await? - before
+    ))
+}
+
+/// Median, 90th percentile and worst of some durations.
+fn spread(mut took: Vec<Duration>) -> String {
+    took.sort_unstable();
+    let at = |share: f64| {
+        let place = (took.len() as f64 * share) as usize;
+        took.get(place.min(took.len().saturating_sub(1)))
+            .map_or(0.0, |took| took.as_secs_f64() * 1e3)
+    };
+    format!(
+        "median {:.0} ms, p90 {:.0} ms, worst {:.0} ms of {}",
+        at(0.5),
+        at(0.9),
+        at(1.0),
+        took.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_is_of_what_was_measured() {
+        let took = (1..=10).rev().map(Duration::from_millis).collect();
+        assert_eq!(spread(took), "median 6 ms, p90 10 ms, worst 10 ms of 10");
+        assert_eq!(spread(Vec::new()), "median 0 ms, p90 0 ms, worst 0 ms of 0");
+    }
+}
