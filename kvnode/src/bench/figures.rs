@@ -57,7 +57,7 @@ const WINDOW: Duration = Duration::from_millis(100);
 const STILL: Duration = Duration::from_secs(5);
 
 /// Keys that are overwritten again and again.
-const OVERWRITTEN: usize = 100_000;
+const OVERWRITTEN: usize = 1_000_000;
 /// Bytes of a key and its value that is filled in, roughly.
 const ALIVE_BYTES: usize = 64 + 11;
 
