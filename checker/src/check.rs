@@ -504,6 +504,17 @@ pub(crate) fn is_illegal<D: Domain>(
     }
 }
 
+/// What ran out for a key that could not be followed within what may be held.
+pub(crate) fn search_limit(options: &CheckOptions, budget: &Budget, held: u64, stand: Stand) -> Limit {
+    match options.time_limit {
+        Some(allowed) if budget.elapsed() > allowed => Limit::Time { allowed, stand },
+        _ => Limit::Memory {
+            allowed: options.memory_limit.unwrap_or(held),
+            stand,
+        },
+    }
+}
+
 fn limit_of(limit: Exhausted, options: &CheckOptions, budget: &Budget, stand: Stand) -> Limit {
     match limit {
         Exhausted::Time => Limit::Time {

@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 
+use rustc_hash::FxHashSet;
 use thiserror::Error;
 
 use crate::check::{CheckError, choose_init, model_of};
@@ -13,7 +14,8 @@ use crate::history::{
     Event, EventKind, Form, Header, History, HistoryError, Nanos, Operation, Outcome, Process, Writer,
 };
 use crate::model::{Function, RegisterRules, is_mismatch};
-use crate::options::{CasFail, CheckOptions};
+use crate::options::{CasFail, CheckOptions, ModelName};
+use crate::transactions::Unwritten;
 
 /// The forms that histories are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,11 @@ impl Explicit {
         let mut header = history.header().clone();
         header.model = Some(model.as_str().to_owned());
         header.init = Some(choose_init(history, options, model).value);
+        if model == ModelName::RwRegister && history.form() != Form::Ordeal {
+            let outside = options.transactions.registers.unwritten != Some(Unwritten::Garbage);
+            let said = if outside { "outside" } else { "garbage" };
+            header.other.insert("unwritten".to_owned(), said.into());
+        }
         let mut events = history.events();
         if history.form() != Form::Ordeal {
             grow(&mut events);
@@ -135,8 +142,11 @@ impl CasFail {
 /// Puts invocations before completions within every instant, as forms without instants must have it; indexes
 /// stay in order.
 ///
+/// A process that completes one operation and invokes the next in one instant does one after the other: the
+/// other invocations, its completion, its invocation, the other completions.
+///
 /// # Errors
-/// If some process completes an operation and invokes the next in one instant: then no order says the same.
+/// If two processes do so in one instant: then no order says the same.
 pub(crate) fn without_instants(events: &mut [Event]) -> Result<(), ConvertError> {
     let mut from = 0;
     while from < events.len() {
@@ -146,27 +156,45 @@ pub(crate) fn without_instants(events: &mut [Event]) -> Result<(), ConvertError>
             .take_while(|event| event.time == time)
             .count();
         let instant = &mut events[from..from + count];
-        let is_completion =
-            |event: &Event| event.kind != EventKind::Invoke && event.process != Process::Nemesis;
-        for (at, event) in instant.iter().enumerate() {
-            let before = instant[..at].iter();
-            let own = before
-                .clone()
-                .any(|other| is_completion(other) && other.process == event.process);
-            if own && event.kind == EventKind::Invoke && event.process != Process::Nemesis {
-                return Err(ConvertError::Unsayable(format!(
-                    "process {} completes one operation and invokes the next at the same time ({} ns), which only \
-                     JSON Lines can say",
-                    event.process, event.time.0
-                )));
+        from += count;
+        if count == 1 {
+            continue;
+        }
+        let mut completed: FxHashSet<Process> = FxHashSet::default();
+        let mut goes_on: FxHashSet<Process> = FxHashSet::default();
+        for event in instant.iter().filter(|event| event.process != Process::Nemesis) {
+            if event.kind != EventKind::Invoke {
+                completed.insert(event.process);
+            } else if completed.contains(&event.process) {
+                goes_on.insert(event.process);
             }
         }
+        if goes_on.len() > 1 {
+            return Err(ConvertError::Unsayable(format!(
+                "{} processes complete one operation and invoke the next at the same time ({} ns), which only JSON \
+                 Lines can say",
+                goes_on.len(),
+                time.0
+            )));
+        }
         let indexes: Vec<u64> = instant.iter().map(|event| event.index).collect();
-        instant.sort_by_key(is_completion);
+        let mut before: FxHashSet<Process> = FxHashSet::default();
+        let mut turns: Vec<u8> = Vec::with_capacity(count);
+        for event in instant.iter() {
+            let own = goes_on.contains(&event.process);
+            turns.push(match event.kind {
+                _ if event.process == Process::Nemesis => 0,
+                EventKind::Invoke if own && before.contains(&event.process) => 2,
+                EventKind::Invoke => 0,
+                _ if own && before.insert(event.process) => 1,
+                _ => 3,
+            });
+        }
+        let mut turns = turns.into_iter();
+        instant.sort_by_cached_key(|_| turns.next().expect("one for each"));
         for (event, index) in instant.iter_mut().zip(indexes) {
             event.index = index;
         }
-        from += count;
     }
     Ok(())
 }

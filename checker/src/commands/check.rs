@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use checker::history::{History, Value};
 use checker::{
-    Analysis, CasFail, CheckOptions, ModelName, ReadOptions, SetFull, Stale, StaleBound, StaleLimits, Tuples,
-    Verdict, Violations, check, model_of, sequential, set_full, stale_bound,
+    Analysis, CasFail, CheckOptions, ModelName, Monitor, ReadOptions, SetFull, Stale, StaleBound,
+    StaleLimits, Tuples, Verdict, Violations, check, model_of, sequential, set_full, stale_bound,
 };
 use clap::Args;
 
@@ -60,6 +60,11 @@ pub(crate) struct Check {
     /// Print only the verdicts, no explanations.
     #[arg(long, short)]
     quiet: bool,
+    /// Judge while reading, holding only what can still matter: for histories larger than memory. Registers in
+    /// JSON Lines only; a yes then comes without an order, and a no is explained from the latest moment before it at
+    /// which the value was certain. --memory-limit says how much may be held (256M).
+    #[arg(long, conflicts_with_all = ["all", "independent", "checker"])]
+    stream: bool,
     #[command(flatten)]
     transactions: transactions::Flags,
     /// The histories: JSON Lines, EDN, key-value logs or jepsen.log, plain or packed (gzip, zstd), told apart by
@@ -125,6 +130,10 @@ impl Check {
     }
 
     fn judge(&self, file: &Path, options: &CheckOptions) -> Result<Judged, String> {
+        if self.stream {
+            let analysis = Monitor::stream(file, options).map_err(|error| error.to_string())?;
+            return Ok(Judged::Operations(analysis));
+        }
         let tuples = if self.independent {
             Tuples::Independent
         } else {

@@ -42,6 +42,11 @@ pub(crate) struct Builder {
     /// How many of `same_instant` are of earlier instants.
     earlier_ties: usize,
     next_place: u32,
+    /// The operation that was invoked or completed last.
+    last: Option<OpId>,
+    /// Where the order of instants that are over is told, if anybody wants to know: each operation, and whether
+    /// it is its completion.
+    passed: Option<Vec<(OpId, bool)>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +80,61 @@ impl Builder {
             instant: Vec::new(),
             earlier_ties: 0,
             next_place: 0,
+            last: None,
+            passed: None,
         }
+    }
+
+    /// Notes from now on in which order events pass; [`Builder::passed`] tells.
+    pub(crate) fn note_order(&mut self) {
+        self.passed = Some(Vec::new());
+    }
+
+    /// What has passed since this was asked last, in its order, into a list that is emptied first. Completions of
+    /// unknown outcome do not pass.
+    pub(crate) fn passed(&mut self, into: &mut Vec<(OpId, bool)>) {
+        into.clear();
+        if let Some(passed) = &mut self.passed {
+            std::mem::swap(passed, into);
+        }
+    }
+
+    /// The operation that was invoked or completed last.
+    pub(crate) fn last_operation(&self) -> Option<OpId> {
+        self.last
+    }
+
+    /// The operations that are open, and those that something happened to in the instant that is not over.
+    pub(super) fn in_work(&self) -> Vec<OpId> {
+        let mut all: Vec<OpId> = self.open.all().collect();
+        all.extend(self.instant.iter().map(|&(id, _)| id));
+        all.extend(self.completed_now.values());
+        all
+    }
+
+    /// Operations have other numbers now; those that are gone have none.
+    pub(super) fn renumber(&mut self, ids: &[u32]) {
+        let renew = |id: &mut OpId| id.0 = ids[id.0 as usize];
+        self.open.renumber(ids);
+        self.completed_now.values_mut().for_each(renew);
+        self.instant.iter_mut().for_each(|(id, _)| renew(id));
+        let is_kept = |id: OpId| ids[id.0 as usize] != NEVER;
+        let mut at = 0;
+        let earlier = self.earlier_ties;
+        self.history.same_instant.retain(|&(later, before)| {
+            let kept = is_kept(later) && is_kept(before);
+            at += 1;
+            self.earlier_ties -= usize::from(!kept && at <= earlier);
+            kept
+        });
+        for (later, before) in &mut self.history.same_instant {
+            renew(later);
+            renew(before);
+        }
+        self.last = self
+            .last
+            .filter(|&id| is_kept(id))
+            .map(|id| OpId(ids[id.0 as usize]));
     }
 
     /// Adds an event of any process.
@@ -217,6 +276,7 @@ impl Builder {
             details.intended = event.intended;
         }
         self.open.put(event.process, id);
+        self.last = Some(id);
         self.put(id, Side::Invocation, event.line)
     }
 
@@ -225,6 +285,7 @@ impl Builder {
             let (process, f, kind) = (event.process.0, event.f.to_owned(), event.kind.as_str());
             return Err(self.malformed(event.line, Flaw::CompletionWithoutInvocation { process, f, kind }));
         };
+        self.last = Some(id);
         self.same_as_invoked(&event, id)?;
         let node = self.node(event.node, event.line)?;
         let error = self.error(event.error, event.line)?;
@@ -331,6 +392,10 @@ impl Builder {
                 }
             }
         }
+        if let Some(passed) = &mut self.passed {
+            let order = self.instant.iter();
+            passed.extend(order.map(|&(id, side)| (id, side == Side::Completion)));
+        }
         self.earlier_ties = self.history.same_instant.len();
         self.instant.clear();
         self.completed_now.clear();
@@ -433,6 +498,18 @@ impl OpenOperations {
             self.small[at] = id.0;
         } else {
             self.large.insert(process.0, id.0);
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = OpId> {
+        let small = self.small.iter().copied().filter(|&id| id != NEVER);
+        small.chain(self.large.values().copied()).map(OpId)
+    }
+
+    fn renumber(&mut self, ids: &[u32]) {
+        let open = self.small.iter_mut().filter(|id| **id != NEVER);
+        for id in open.chain(self.large.values_mut()) {
+            *id = ids[*id as usize];
         }
     }
 

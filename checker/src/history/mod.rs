@@ -10,6 +10,7 @@
 //!   are exact, a completion comes after every invocation of the same instant (closed intervals).
 
 mod builder;
+mod compact;
 mod error;
 mod event;
 mod events;
@@ -30,7 +31,8 @@ pub use value::{Real, Value};
 pub use writer::Writer;
 
 pub(crate) use builder::{Builder, RawEvent};
-pub(crate) use operation::{Details, NEVER, Record};
+pub(crate) use compact::Renumbering;
+pub(crate) use operation::{Details, NEVER, NO_INDEX, Record};
 pub(crate) use pool::{Parts, Pool, Word, hash_text};
 
 /// The form a history was read from. It decides what the form leaves unsaid: the initial value, and what a
@@ -130,6 +132,12 @@ impl History {
     /// What the fault injector did, in order.
     pub fn nemesis_events(&self) -> &[Event] {
         &self.nemesis
+    }
+
+    /// Operations of which the process completed another one in the instant in which it invoked them, each with
+    /// that one, where the order does not say so already.
+    pub(crate) fn turns_within_instants(&self) -> &[(OpId, OpId)] {
+        &self.same_instant
     }
 
     /// Whether some operation is of this function.

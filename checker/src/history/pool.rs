@@ -158,6 +158,26 @@ impl Pool {
         }
     }
 
+    /// How many values are held.
+    pub(crate) fn len(&self) -> usize {
+        self.values.len() + self.pairs.len()
+    }
+
+    /// The word for the value of a word of another pool. Settled words stay settled.
+    pub(crate) fn carry(&mut self, from: &Pool, word: Word) -> Word {
+        if word == Word::ABSENT || word.0 & 1 == 1 {
+            return word;
+        }
+        match from.parts(word) {
+            Parts::Int(_) => word,
+            Parts::Pair(first, second) => {
+                let (first, second) = (self.carry(from, first), self.carry(from, second));
+                self.add_pair(first, second)
+            }
+            Parts::Shared(value) => self.share(value.clone()),
+        }
+    }
+
     fn share(&mut self, value: Value) -> Word {
         let hash = hash(&value);
         match self

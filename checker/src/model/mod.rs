@@ -22,7 +22,7 @@ pub(crate) use lock::Lock;
 pub(crate) use multi_register::MultiRegister;
 pub use power_set::{Nondeterministic, PowerSet};
 pub(crate) use queue::{Bag, Fifo};
-pub(crate) use register::{Function, RegisterRules, appended, is_mismatch};
+pub(crate) use register::{FUNCTIONS, Function, RegisterRules, appended, is_mismatch};
 use serde::Serialize;
 pub(crate) use set::Set;
 

@@ -36,6 +36,10 @@ fn push(builder: &mut Builder, said: &str, line: u64) -> Result<(), HistoryError
         let flaw = Flaw::Field(format!("type :{kind} is none of :invoke, :ok, :fail, :info"));
         return Err(builder.malformed(line, flaw));
     };
+    if f.is_empty() {
+        let flaw = Flaw::Field("the operation has no function".to_owned());
+        return Err(builder.malformed(line, flaw));
+    }
     let after = words.next().map_or("", |value| {
         &said[value.as_ptr() as usize - said.as_ptr() as usize..]
     });

@@ -14,7 +14,9 @@ mod source;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use source::{STANDARD_INPUT, Source};
+pub(crate) use jsonl::{JsonLines, Sink};
+use source::STANDARD_INPUT;
+pub(crate) use source::Source;
 
 use crate::history::{Builder, Flaw, Form, Header, History, HistoryError, Place};
 
@@ -99,6 +101,9 @@ fn from_source(
     }
 }
 
+/// EDN and logs are held as text while they are read; what a small packed file unpacks to must not fill memory.
+const LONGEST_TEXT: u64 = 1 << 30;
+
 /// The form of a history is told from so many bytes.
 const LOOKED_AT: usize = 256 * 1024;
 
@@ -166,15 +171,20 @@ const LOGGER: &str = "jepsen.util";
 
 fn text(mut source: Source<'_>, name: &Option<String>) -> Result<String, HistoryError> {
     let mut bytes = Vec::new();
-    let read = source.read_to_end(&mut bytes);
+    let read = source.by_ref().take(LONGEST_TEXT + 1).read_to_end(&mut bytes);
     read.map_err(|error| unreadable(name.as_deref(), error))?;
+    if bytes.len() as u64 > LONGEST_TEXT {
+        let flaw =
+            Flaw::TooMuch("more than 1 GiB of a form that is read as a whole: only JSON Lines may be longer");
+        return Err(malformed(name.as_deref(), 1, flaw));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let line = line_of(error.as_bytes(), error.utf8_error().valid_up_to());
         malformed(name.as_deref(), line, Flaw::Syntax("not UTF-8".to_owned()))
     })
 }
 
-fn malformed(name: Option<&str>, line: u64, flaw: Flaw) -> HistoryError {
+pub(crate) fn malformed(name: Option<&str>, line: u64, flaw: Flaw) -> HistoryError {
     HistoryError::Malformed {
         place: Place {
             file: name.map(str::to_owned),
@@ -184,7 +194,7 @@ fn malformed(name: Option<&str>, line: u64, flaw: Flaw) -> HistoryError {
     }
 }
 
-fn unreadable(name: Option<&str>, source: io::Error) -> HistoryError {
+pub(crate) fn unreadable(name: Option<&str>, source: io::Error) -> HistoryError {
     HistoryError::Unreadable {
         path: PathBuf::from(name.unwrap_or("history")),
         source,

@@ -90,7 +90,11 @@ impl<'t, 'a> Registers<'t, 'a> {
             .clone()
             .or_else(|| history.header().init.clone())
             .unwrap_or_default();
+        // A converted history tells what its first form left unsaid.
+        let header = &history.header().other;
+        let excerpt = header.get("unwritten").is_some_and(|said| said == "outside");
         let unwritten = told.unwritten.unwrap_or(match history.form() {
+            Form::Ordeal if excerpt => Unwritten::Outside,
             Form::Ordeal => Unwritten::Garbage,
             _ => Unwritten::Outside,
         });

@@ -1,0 +1,205 @@
+//! The monitor against the checker, which sees everything at once.
+
+use super::online::Online;
+use super::*;
+use crate::generate::{Bug, Mix, Simulation, Values, seeds};
+use crate::history::Nanos;
+use crate::options::Explain;
+use crate::properties::{cases, first_seed};
+use crate::verdict::Verdict;
+
+fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Linearizable(_) => "legal",
+        Verdict::Illegal(_) => "illegal",
+        Verdict::Unknown(_) => "unknown",
+    }
+}
+
+fn simulation(at: usize, seed: u64, operations: u64) -> Simulation {
+    let bugs = [
+        Bug::None,
+        Bug::StaleReads(0.05),
+        Bug::StaleReads(0.01),
+        Bug::LostUpdates(0.05),
+        Bug::SplitCas(0.1),
+        Bug::Noise(0.02),
+    ];
+    Simulation {
+        seed,
+        operations,
+        processes: 1 + seed % 6,
+        keys: [1, 3, 8][at % 3],
+        values: if at.is_multiple_of(4) {
+            Values::Distinct
+        } else {
+            Values::Few(1 + at as u64 % 5)
+        },
+        mix: Mix {
+            get: 3,
+            set: 2,
+            cas: 2,
+            append: u32::from(at.is_multiple_of(5)),
+            delete: u32::from(at.is_multiple_of(3)),
+        },
+        unknown: [0.0, 0.02, 0.1][at / 2 % 3],
+        clock: [1, 1, 300_000, 1_000_000][at % 4],
+        tells_current: at.is_multiple_of(2),
+        bug: bugs[at % bugs.len()],
+        ..Simulation::default()
+    }
+}
+
+/// A monitor that holds so few operations that it forgets all the time.
+fn forgetful(window: u64) -> CheckOptions {
+    CheckOptions {
+        memory_limit: Some(window * 256),
+        explain: Explain::Prefix,
+        ..CheckOptions::default()
+    }
+}
+
+#[test]
+fn the_monitor_says_what_the_checker_says() {
+    let (mut judged, mut illegal, mut unknown) = (0, 0, 0);
+    for (at, seed) in seeds(first_seed() + 41, cases() / 5).enumerate() {
+        let simulation = simulation(at, seed, 40 + at as u64 % 300);
+        let events: Vec<Event> = simulation.events().collect();
+        let plain = CheckOptions {
+            explain: Explain::Prefix,
+            ..CheckOptions::default()
+        };
+        let history = crate::history::History::from_events(simulation.header(), events.clone());
+        let expected = check(&history.expect("a history"), &plain)
+            .expect("judged")
+            .verdict;
+        let options = forgetful([64, 200, 600][at % 3]);
+        let mut monitor = Monitor::new(&simulation.header(), &options).expect("a model");
+        let mut violated = false;
+        for event in &events {
+            violated = matches!(monitor.push(event).expect("an event"), Status::Violated { .. });
+            if violated {
+                break;
+            }
+        }
+        let found = monitor.finish().expect("judged").verdict;
+        assert!(
+            !violated || word(&found) == "illegal",
+            "seed {seed}: noticed, and then not"
+        );
+        judged += 1;
+        illegal += usize::from(word(&found) == "illegal");
+        if word(&found) == "unknown" {
+            // Where outcomes are unknown, or a clock is so coarse that processes go on in the instant in which they
+            // completed, so small a window need not suffice. Elsewhere it must.
+            assert!(
+                simulation.unknown > 0.0 || simulation.clock > 1,
+                "seed {seed}: {simulation:?}"
+            );
+            unknown += 1;
+            continue;
+        }
+        assert_eq!(word(&found), word(&expected), "seed {seed}, {simulation:?}");
+    }
+    println!("{judged} judged, {illegal} illegal, {unknown} unknown");
+    assert!(
+        illegal > judged / 6 && illegal < judged * 5 / 6,
+        "{illegal} of {judged} illegal"
+    );
+    assert!(unknown < judged / 2, "{unknown} of {judged} unknown");
+}
+
+#[test]
+fn what_has_passed_is_forgotten() {
+    let simulation = Simulation {
+        operations: 60_000,
+        processes: 10,
+        keys: 20,
+        values: Values::Distinct,
+        ..Simulation::default()
+    };
+    let options = forgetful(8000);
+    let builder = Builder::new(simulation.header(), Form::Ordeal, None);
+    let mut online = Online::new(builder, &options, ModelName::Kv);
+    let mut most = 0;
+    for (line, event) in simulation.events().enumerate() {
+        online.push_event(event, line as u64 + 1).expect("an event");
+        most = most.max(online.holds());
+    }
+    assert!(most <= 12_000, "{most} operations were held");
+    assert_eq!(word(&online.finish().expect("judged").verdict), "legal");
+}
+
+#[test]
+fn a_late_violation_is_explained_from_the_window() {
+    let simulation = Simulation {
+        operations: 5000,
+        processes: 3,
+        keys: 4,
+        values: Values::Distinct,
+        ..Simulation::default()
+    };
+    let mut events: Vec<Event> = simulation.events().collect();
+    let end = events.last().expect("events").clone();
+    let mut read = |at: u64, kind, value| {
+        let mut event = Event::new(
+            end.index + at,
+            Nanos(end.time.0 + at),
+            crate::history::ProcessId(1_000_000),
+            kind,
+            "get",
+            value,
+        );
+        event.key = Some(Value::Int(2));
+        events.push(event);
+    };
+    read(1, crate::history::EventKind::Invoke, Value::Nil);
+    read(2, crate::history::EventKind::Ok, Value::Int(-7));
+    let options = CheckOptions {
+        memory_limit: Some(256 * 1000),
+        ..CheckOptions::default()
+    };
+    let mut monitor = Monitor::new(&simulation.header(), &options).expect("a model");
+    for event in &events {
+        monitor.push(event).expect("an event");
+    }
+    let Status::Violated { key } = monitor.look() else {
+        panic!("the value was never written");
+    };
+    assert_eq!(key, Some(Value::Int(2)));
+    let Verdict::Illegal(found) = monitor.finish().expect("judged").verdict else {
+        panic!("noticed, and then not");
+    };
+    assert!(found.sentence.contains("read 2=-7"), "{}", found.sentence);
+    assert!(
+        found.sentence.contains("called the initial value here"),
+        "{}",
+        found.sentence
+    );
+    assert!(
+        found.operations.iter().any(|op| op.id.0 == 5000),
+        "{:?}",
+        found.operations
+    );
+}
+
+#[test]
+fn hundreds_of_open_operations_on_one_key_are_left_to_the_engines() {
+    for bug in [Bug::None, Bug::StaleReads(0.01)] {
+        let simulation = Simulation {
+            operations: 4000,
+            processes: 100,
+            values: Values::Distinct,
+            bug,
+            ..Simulation::default()
+        };
+        let mut monitor = Monitor::new(&simulation.header(), &forgetful(10_000)).expect("a model");
+        for event in simulation.events() {
+            if monitor.push(&event).expect("an event") != Status::Fine {
+                break;
+            }
+        }
+        let found = word(&monitor.finish().expect("judged").verdict);
+        assert_eq!(found, if bug == Bug::None { "legal" } else { "illegal" });
+    }
+}
