@@ -85,12 +85,13 @@ pub fn text(node: &Arc<Node>) -> String {
 
 fn gauges(node: &Arc<Node>, out: &mut String) {
     let metrics = node.metrics();
-    let (applied, keys, bytes, answers) = node.machine().look(|state| {
+    let (applied, keys, bytes, answers, departed) = node.machine().look(|state| {
         (
             state.applied(),
             state.len(),
             state.bytes(),
             state.sessions().len(),
+            state.sessions().departed().estimate(),
         )
     });
     let mut gauge = |name: &str, help: &str, value: u64| {
@@ -148,5 +149,10 @@ fn gauges(node: &Arc<Node>, out: &mut String) {
         "remembered_answers",
         "Answers kept for repetitions of named requests.",
         answers as u64,
+    );
+    gauge(
+        "departed_clients",
+        "About how many clients were forgotten whole; from four million on, new names are mistaken for theirs.",
+        departed,
     );
 }

@@ -228,7 +228,7 @@ fn told(applied: &Applied) -> Result<Value, Failure> {
             ..Failure::new(
                 StatusCode::GONE,
                 "key_expired",
-                "this Idempotency-Key is older than what is remembered: whether the request was applied is not known, and it is not applied now",
+                "this Idempotency-Key is older than what is remembered: whether the request was applied is not known, and it is not applied now; for a new request use another client name",
             )
         }),
         Outcome::TooManyClients => Err(Failure::new(

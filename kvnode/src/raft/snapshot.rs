@@ -3,8 +3,9 @@
 //! A file is written aside, fsynced, renamed to `snapshot-INDEX.kv`, and its
 //! directory fsynced, so what bears that name is whole. Layout: the magic bytes,
 //! then blocks of `length u32 | crc32 u32 | postcard`, the first a header, the
-//! rest runs of entries and of remembered requests, the last block empty. A file that lacks its last block, or
-//! whose entries do not add up to the header's digest, is refused.
+//! rest runs of entries and of remembered requests, the last block empty. A file that
+//! lacks its last block, or whose entries do not add up to the header's digest, is
+//! refused.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use super::SnapshotMeta;
 use crate::command::{RequestId, Versioned};
 use crate::env::fs;
 use crate::state::State;
+use crate::state::departed::Departed;
 use crate::state::sessions::{Answer, Client, Sessions};
 
 const MAGIC: &[u8; 8] = b"KVSNAP1\n";
@@ -47,6 +49,8 @@ enum Block {
     Entries(Vec<(Arc<str>, Versioned)>),
     Answers(Vec<(RequestId, Answer)>),
     Clients(Vec<(Arc<str>, Client)>),
+    /// Words of the filter that are not zero, by position.
+    Departed(Vec<(u32, u64)>),
 }
 
 /// The directory that holds the snapshots of this node.
@@ -154,15 +158,19 @@ impl SnapshotFile {
     pub fn read(&self) -> io::Result<(SnapshotMeta, State)> {
         let mut reader = Reader::open(&self.path)?;
         let (mut entries, mut answers, mut clients) = (Vec::new(), Vec::new(), Vec::new());
+        let mut departed = Vec::new();
         while let Some(block) = reader.block::<Block>()? {
             match block {
                 Block::Entries(run) => entries.extend(run),
                 Block::Answers(run) => answers.extend(run),
                 Block::Clients(run) => clients.extend(run),
+                Block::Departed(run) => departed.extend(run),
             }
         }
         let header = &reader.header;
-        let sessions = Sessions::from_parts(answers, clients);
+        let departed = Departed::from_words(departed)
+            .map_err(|position| reader.damaged(&format!("there is no word {position} of departed names")))?;
+        let sessions = Sessions::from_parts(answers, clients, departed);
         let state = State::from_parts(header.applied, header.clock_ms, entries, sessions);
         if state.digest() != header.digest || state.len() as u64 != header.keys {
             return Err(reader.damaged("the entries do not add up to the digest in the header"));
@@ -198,6 +206,8 @@ fn write(path: &Path, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
     write_runs(&mut out, answers, Block::Answers, |(_, answer)| {
         answer.weight() as usize
     })?;
+    let departed = state.sessions().departed().words();
+    write_runs(&mut out, departed, Block::Departed, |_| 0)?;
     out.write_all(&[0; 8])?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()

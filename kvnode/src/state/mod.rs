@@ -9,6 +9,7 @@
 //! - every key with an end is in `ends`, and none whose end the replicated clock has
 //!   reached is in `entries`.
 
+pub mod departed;
 pub mod sessions;
 
 use std::ops::Bound;
@@ -149,7 +150,7 @@ impl State {
         let Some(request) = &command.request else {
             return self.execute(index, &command.operation, changes);
         };
-        if let Some(verdict) = self.sessions.verdict(request, &command.operation) {
+        if let Some(verdict) = self.sessions.verdict(request, &command.operation, self.clock_ms) {
             return verdict;
         }
         let outcome = self.execute(index, &command.operation, changes);

@@ -10,8 +10,10 @@
 //! - when an answer is dropped, its client's `forgotten` rises to at least its number,
 //!   and a request at or below that with no answer kept is refused: whether it was
 //!   executed is no longer known;
-//! - a client is dropped only after it was silent for [`CLIENT_MS`]. Within that time a
-//!   request is never executed twice.
+//! - a client is dropped only to make room for another, and only after it was silent for
+//!   [`CLIENT_MS`]; its name is then among the departed, and whatever comes under it is
+//!   refused for ever;
+//! - so no request is ever executed twice, however late it is repeated.
 
 use std::sync::Arc;
 
@@ -19,18 +21,20 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::departed::Departed;
 use crate::command::{Operation, Outcome, RequestId, Versioned};
 
 /// How long an answer is kept, by the replicated clock.
 pub const ANSWER_MS: u64 = 60 * 60 * 1000;
-/// How long a silent client is remembered, by the replicated clock.
+/// How long a silent client is remembered at least, by the replicated clock; longer
+/// while there is room.
 pub const CLIENT_MS: u64 = 24 * 60 * 60 * 1000;
 /// Most answers kept, of all clients.
 pub const MAX_ANSWERS: usize = 100_000;
 /// Most bytes of answers kept.
 pub const MAX_ANSWER_BYTES: u64 = 64 << 20;
-/// Most clients remembered; further ones are refused until some have been silent long
-/// enough.
+/// Most clients remembered; further ones are refused unless one has been silent long
+/// enough to make room.
 pub const MAX_CLIENTS: usize = 200_000;
 
 /// An answer that is kept.
@@ -81,17 +85,22 @@ pub struct Sessions {
     clients: OrdMap<Arc<str>, Client>,
     /// Clients by when they were last heard of.
     silent: OrdMap<(u64, Arc<str>), ()>,
+    departed: Departed,
     bytes: u64,
     digest: u128,
 }
 
 impl Sessions {
-    /// What these answers and clients make.
+    /// What these answers, clients and names make.
     pub fn from_parts(
         answers: impl IntoIterator<Item = (RequestId, Answer)>,
         clients: impl IntoIterator<Item = (Arc<str>, Client)>,
+        departed: Departed,
     ) -> Sessions {
-        let mut sessions = Sessions::default();
+        let mut sessions = Sessions {
+            departed,
+            ..Sessions::default()
+        };
         for (name, client) in clients {
             sessions.put_client(name, client);
         }
@@ -111,6 +120,11 @@ impl Sessions {
         self.clients.iter()
     }
 
+    /// The clients that were dropped.
+    pub fn departed(&self) -> &Departed {
+        &self.departed
+    }
+
     /// How many answers are kept.
     pub fn len(&self) -> usize {
         self.answers.len()
@@ -123,11 +137,12 @@ impl Sessions {
 
     /// A hash of all that is remembered.
     pub fn digest(&self) -> u128 {
-        self.digest
+        self.digest.wrapping_add(self.departed.digest())
     }
 
-    /// What a request must answer instead of being executed, if it must not be.
-    pub fn verdict(&self, request: &RequestId, operation: &Operation) -> Option<Outcome> {
+    /// What a request must answer instead of being executed at this replicated clock, if
+    /// it must not be.
+    pub fn verdict(&self, request: &RequestId, operation: &Operation, clock_ms: u64) -> Option<Outcome> {
         if let Some(answer) = self.answers.get(request) {
             return Some(if answer.fingerprint == fingerprint(operation) {
                 let outcome = Box::new(answer.outcome.clone());
@@ -148,7 +163,10 @@ impl Sessions {
             {
                 Some(Outcome::Forgotten)
             }
-            None if self.clients.len() >= MAX_CLIENTS => Some(Outcome::TooManyClients),
+            None if self.departed.may_hold(&request.client) => Some(Outcome::Forgotten),
+            None if self.clients.len() >= MAX_CLIENTS && self.leaving(clock_ms).is_none() => {
+                Some(Outcome::TooManyClients)
+            }
             _ => None,
         }
     }
@@ -162,6 +180,10 @@ impl Sessions {
         outcome: &Outcome,
     ) {
         let (term, index, clock_ms) = at;
+        if !self.clients.contains_key(&request.client) && self.clients.len() >= MAX_CLIENTS {
+            let leaving = self.leaving(clock_ms).expect("the verdict found one");
+            self.drop_client(leaving);
+        }
         let forgotten = self
             .clients
             .get(&request.client)
@@ -194,15 +216,21 @@ impl Sessions {
             self.order.remove(&index);
             self.drop_answer(&request);
         }
-        while let Some(((heard_ms, name), ())) = self.silent.get_min().cloned() {
-            if heard_ms + CLIENT_MS > clock_ms {
-                break;
-            }
-            self.silent.remove(&(heard_ms, name.clone()));
-            if let Some(client) = self.clients.remove(&name) {
-                self.digest = self.digest.wrapping_sub(digest_of(&(&name, &client)));
-            }
+    }
+
+    /// The client that was silent longest, if that was long enough to be dropped.
+    fn leaving(&self, clock_ms: u64) -> Option<(u64, Arc<str>)> {
+        let ((heard_ms, name), ()) = self.silent.get_min()?;
+        (heard_ms + CLIENT_MS <= clock_ms).then(|| (*heard_ms, name.clone()))
+    }
+
+    fn drop_client(&mut self, leaving: (u64, Arc<str>)) {
+        self.silent.remove(&leaving);
+        let (_, name) = leaving;
+        if let Some(client) = self.clients.remove(&name) {
+            self.digest = self.digest.wrapping_sub(digest_of(&(&name, &client)));
         }
+        self.departed.add(&name);
     }
 
     fn drop_answer(&mut self, request: &RequestId) {

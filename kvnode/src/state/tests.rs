@@ -1,4 +1,5 @@
-use super::sessions::{ANSWER_MS, CLIENT_MS};
+use super::departed::Departed;
+use super::sessions::{ANSWER_MS, CLIENT_MS, Client, MAX_CLIENTS};
 use super::*;
 use crate::command::{Expected, RequestId};
 
@@ -78,6 +79,7 @@ impl Replica {
                 .sessions()
                 .clients()
                 .map(|(name, client)| (name.clone(), client.clone())),
+            Departed::from_words(state.sessions().departed().words()).unwrap(),
         );
         let entries = state.entries().map(|(key, entry)| (key.clone(), entry.clone()));
         State::from_parts(state.applied(), state.clock_ms(), entries, sessions)
@@ -190,15 +192,61 @@ fn what_is_forgotten_is_refused_and_never_executed_again() {
     );
     assert_eq!(replica.request("c", 6, append("k", "6")), Outcome::Written);
     assert_eq!(replica.state.get("k").unwrap().value, "56".into());
-    replica.clock_ms += CLIENT_MS - 1;
+    // However long the client is silent, while there is room for it.
+    replica.clock_ms += 1000 * CLIENT_MS;
     assert_eq!(replica.request("c", 6, append("k", "6")), Outcome::Forgotten);
-    replica.clock_ms += 1;
-    replica.apply(Operation::Tick);
+    assert_eq!(replica.request("c", 7, append("k", "7")), Outcome::Written);
+    assert_eq!(replica.state.get("k").unwrap().value, "567".into());
+}
+
+/// A client that had to make room comes back with what it had been answered.
+#[test]
+fn whoever_made_room_is_refused_for_ever() {
+    let mut replica = Replica {
+        clock_ms: 1,
+        ..Replica::default()
+    };
+    assert_eq!(replica.request("first", 1, append("k", "1")), Outcome::Written);
+    let crowd = (1..MAX_CLIENTS).map(|n| {
+        let client = Client {
+            forgotten: None,
+            heard_ms: 2,
+        };
+        (format!("crowd{n}").into(), client)
+    });
+    let sessions = replica.state.sessions();
+    let known = |(name, client): (&Arc<str>, &Client)| (name.clone(), client.clone());
+    let clients: Vec<_> = sessions.clients().map(known).chain(crowd).collect();
+    let answers: Vec<_> = sessions
+        .answers()
+        .map(|(request, answer)| (request.clone(), answer.clone()))
+        .collect();
+    let sessions = Sessions::from_parts(answers, clients, Departed::default());
+    let entries: Vec<_> = replica
+        .state
+        .entries()
+        .map(|(key, entry)| (key.clone(), entry.clone()))
+        .collect();
+    replica.state = State::from_parts(1, 1, entries, sessions);
+
+    replica.clock_ms = CLIENT_MS;
     assert_eq!(
-        replica.state.sessions().clients().count(),
-        0,
-        "a client silent for a day is dropped"
+        replica.request("late", 1, append("k", "late")),
+        Outcome::TooManyClients,
+        "nobody was silent for long enough"
     );
+    replica.clock_ms += 1;
+    assert_eq!(replica.request("late", 1, append("k", "late")), Outcome::Written);
+    assert_eq!(replica.request("first", 1, append("k", "1")), Outcome::Forgotten);
+    assert_eq!(replica.request("first", 9, append("k", "9")), Outcome::Forgotten);
+    let mut again = Replica {
+        state: replica.rebuilt(),
+        ..replica
+    };
+    assert_eq!(again.state.digest(), replica.state.digest());
+    again.clock_ms += 1000 * CLIENT_MS;
+    assert_eq!(again.request("first", 1, append("k", "1")), Outcome::Forgotten);
+    assert_eq!(again.state.get("k").unwrap().value, "1late".into());
 }
 
 #[test]
