@@ -53,11 +53,11 @@ pub enum BootstrapError {
 pub async fn bootstrap(node: Arc<Node>) -> Result<(), BootstrapError> {
     let members = node.config().cluster.members().clone();
     let lowest = members.keys().next() == Some(node.id());
-    let caller = Caller::new(node.config());
+    let caller = node.caller();
     let mut standings: BTreeMap<NodeId, Standing> = BTreeMap::new();
     while node.is_pristine() {
         for (id, peer) in members.iter().filter(|(id, _)| *id != node.id()) {
-            if let Some(standing) = probe(&caller, id, peer).await {
+            if let Some(standing) = probe(caller, id, peer).await {
                 if standing
                     .expects
                     .is_some_and(|expected| expected != node.incarnation())

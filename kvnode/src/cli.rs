@@ -1,20 +1,25 @@
 //! Flags, environment and file, with one precedence: a flag beats its variable, which
 //! beats the file, which beats the default.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use anyhow::Context;
+use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum};
 use hyper::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::bench::Figure;
-use crate::cluster::ClusterSpec;
+use crate::cluster::{ClusterSpec, NodeId};
 use crate::config::Config;
 use crate::console::{Line, encoded};
-use crate::env::fs;
+use crate::secure::access::AccessArgs;
+use crate::secure::keyring::SecureFiles;
+use crate::secure::pem::IdentityFiles;
+use crate::secure::tokens::Role;
+use crate::settings::Settings;
 
 /// A Raft-replicated HTTP key-value store.
 ///
@@ -39,6 +44,9 @@ pub enum Action {
         /// The node's address.
         #[arg(long, default_value = "http://127.0.0.1:8000")]
         url: String,
+        /// What it shows.
+        #[command(flatten)]
+        access: AccessArgs,
     },
     /// Talk to a cluster: one command, or a prompt when none is given.
     Client {
@@ -50,6 +58,9 @@ pub enum Action {
             env = "KVNODE_URLS"
         )]
         urls: Vec<String>,
+        /// What it shows.
+        #[command(flatten)]
+        access: AccessArgs,
         /// get K, set K=V, cas K OLD NEW, append K V, delete K, scan, watch, status, members.
         #[arg(trailing_var_arg = true)]
         words: Vec<String>,
@@ -64,6 +75,9 @@ pub enum Action {
             env = "KVNODE_URLS"
         )]
         urls: Vec<String>,
+        /// What it shows.
+        #[command(flatten)]
+        access: AccessArgs,
         /// What to do.
         #[command(subcommand)]
         command: AdminCommand,
@@ -97,6 +111,11 @@ pub enum Action {
         /// Seconds of load while elections and windows are counted.
         #[arg(long, default_value_t = 600)]
         load_seconds: u64,
+    },
+    /// Make a bearer token: itself on stdout, its line for the file of --tokens on stderr.
+    Token {
+        /// What it shall allow.
+        role: Role,
     },
     /// Say what is in a node's directory, and check all of it. The node must not run.
     Inspect {
@@ -171,7 +190,7 @@ impl AdminCommand {
 }
 
 /// How logs are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -230,6 +249,22 @@ pub struct NodeArgs {
     /// Answer every request within this time [default: 5000].
     #[arg(long, env = "KVNODE_DEADLINE_MS", value_name = "MS")]
     deadline_ms: Option<u64>,
+    /// Most connections of clients at once [default: 16384].
+    #[arg(long, env = "KVNODE_MAX_CONNECTIONS", value_name = "N")]
+    max_connections: Option<usize>,
+    /// Close a client's connection after so long without a request [default: 300000].
+    #[arg(long, env = "KVNODE_IDLE_MS", value_name = "MS")]
+    idle_ms: Option<u64>,
+    /// How long a client may take to send a request or to take its answer [default: 10000].
+    #[arg(long, env = "KVNODE_PATIENCE_MS", value_name = "MS")]
+    patience_ms: Option<u64>,
+    /// Certificates and tokens.
+    #[command(flatten)]
+    secure: SecureArgs,
+    /// Check all settings and files, print the settings with where each comes from, and
+    /// end.
+    #[arg(long)]
+    pub check_config: bool,
     /// How logs are written to stderr [default: text].
     #[arg(long, env = "KVNODE_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -239,28 +274,64 @@ pub struct NodeArgs {
     bugs: Vec<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct File {
-    node: Option<String>,
-    cluster: Option<String>,
-    data_dir: Option<PathBuf>,
-    cluster_id: Option<String>,
-    listen_host: Option<String>,
-    insecure: Option<bool>,
-    heartbeat_ms: Option<u64>,
-    election_min_ms: Option<u64>,
-    election_max_ms: Option<u64>,
-    snapshot_every: Option<u64>,
-    snapshot_bytes: Option<u64>,
-    log_keep: Option<u64>,
-    deadline_ms: Option<u64>,
-    log_format: Option<LogFormat>,
+/// A node's flags about who may talk to it.
+#[derive(Debug, Args)]
+struct SecureArgs {
+    /// Serve clients under TLS with this certificate (PEM, with what leads to its
+    /// authority).
+    #[arg(long, env = "KVNODE_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, env = "KVNODE_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Ask clients for a certificate of these authorities (PEM).
+    #[arg(long, env = "KVNODE_CLIENT_CA", value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// Talk to other nodes under TLS, both sides with certificates of these authorities.
+    #[arg(long, env = "KVNODE_PEER_CA", value_name = "FILE")]
+    peer_ca: Option<PathBuf>,
+    /// Show other nodes this certificate [default: --tls-cert].
+    #[arg(long, env = "KVNODE_PEER_CERT", value_name = "FILE")]
+    peer_cert: Option<PathBuf>,
+    /// Its private key [default: --tls-key].
+    #[arg(long, env = "KVNODE_PEER_KEY", value_name = "FILE")]
+    peer_key: Option<PathBuf>,
+    /// Serve only clients with a token of this file; a line is ROLE TOKEN (see `kvnode
+    /// token`).
+    #[arg(long, env = "KVNODE_TOKENS", value_name = "FILE")]
+    tokens: Option<PathBuf>,
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Debug)]
+pub struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    fn one(what: impl std::fmt::Display) -> Mistakes {
+        Mistakes(vec![what.to_string()])
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+impl std::fmt::Display for Mistakes {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0[0])?;
+        match self.0.len() - 1 {
+            0 => Ok(()),
+            more => write!(out, " (and {more} more: --check-config tells all)"),
+        }
+    }
 }
 
 /// A node to run.
 #[derive(Debug)]
 pub struct NodePlan {
+    /// Its settings as a file that says the same, with where each comes from.
+    pub effective: String,
     /// Its settings.
     pub config: Config,
     /// How to write logs.
@@ -270,76 +341,167 @@ pub struct NodePlan {
 }
 
 impl NodeArgs {
-    /// Turns flags, variables and file into settings.
+    /// Turns flags, variables and file into settings. `matches` are what `self` was made
+    /// of.
     ///
     /// # Errors
-    /// One line that says which setting is wrong and what would mend it.
-    pub fn plan(self) -> anyhow::Result<NodePlan> {
-        let file = match &self.config {
-            None => File::default(),
-            Some(path) => read_file(path)?,
-        };
-        let (node, cluster, data_dir, scratch) = if self.dev {
-            let scratch = tempfile::Builder::new()
-                .prefix("kvnode-dev-")
-                .tempdir()
-                .context("no temporary folder")?;
-            let (http, raft) = dev_ports()?;
-            let cluster = format!("n1=127.0.0.1:{http}:{raft}");
-            ("n1".to_owned(), cluster, scratch.path().to_owned(), Some(scratch))
-        } else {
-            let node = self.node.or(file.node);
-            let cluster = self.cluster.or(file.cluster);
-            let data_dir = self.data_dir.or(file.data_dir);
-            let (Some(node), Some(cluster), Some(data_dir)) = (node, cluster, data_dir) else {
-                bail!("give --node, --cluster and --data-dir, or --dev for one node to play with");
-            };
-            (node, cluster, data_dir, None)
+    /// All mistakes, a line each: which setting, where it was given, what would mend it.
+    pub fn plan(self, matches: &ArgMatches) -> Result<NodePlan, Mistakes> {
+        let mut settings = Settings::layered(matches, self.config.as_deref());
+        let scratch = self.scratch()?;
+        let (id, cluster, data_dir) = self.place(&mut settings, scratch.as_ref())?;
+        let ms = |settings: &mut Settings<'_>, name, flag, default| {
+            let ms = settings.take(name, flag, Some(default)).unwrap_or(default);
+            Duration::from_millis(ms)
         };
         let config = Config {
-            id: node.parse().context("--node")?,
-            cluster: cluster.parse::<ClusterSpec>().context("--cluster")?,
-            cluster_id: self
-                .cluster_id
-                .or(file.cluster_id)
-                .unwrap_or_else(|| "ordeal".to_owned()),
+            cluster_id: settings
+                .take("cluster_id", self.cluster_id, Some("ordeal".to_owned()))
+                .unwrap_or_default(),
+            listen_host: settings.take("listen_host", self.listen_host, None),
+            insecure: settings
+                .take("insecure", self.insecure, Some(false))
+                .unwrap_or(false),
+            secure: self.secure.files(&mut settings),
+            heartbeat_ms: settings
+                .take("heartbeat_ms", self.heartbeat_ms, Some(40))
+                .unwrap_or(40),
+            election_min_ms: settings
+                .take("election_min_ms", self.election_min_ms, Some(80))
+                .unwrap_or(80),
+            election_max_ms: settings
+                .take("election_max_ms", self.election_max_ms, Some(120))
+                .unwrap_or(120),
+            snapshot_every: settings
+                .take("snapshot_every", self.snapshot_every, Some(0))
+                .unwrap_or(0),
+            snapshot_bytes: settings
+                .take("snapshot_bytes", self.snapshot_bytes, Some(32 << 20))
+                .unwrap_or(32 << 20),
+            log_keep: settings
+                .take("log_keep", self.log_keep, Some(1000))
+                .unwrap_or(1000),
+            deadline: ms(&mut settings, "deadline_ms", self.deadline_ms, 5_000),
+            idle: ms(&mut settings, "idle_ms", self.idle_ms, 300_000),
+            patience: ms(&mut settings, "patience_ms", self.patience_ms, 10_000),
+            max_connections: settings
+                .take("max_connections", self.max_connections, Some(16_384))
+                .unwrap_or(16_384),
+            id: id.clone().unwrap_or_default(),
+            cluster: cluster
+                .clone()
+                .unwrap_or_else(|| ClusterSpec::new(BTreeMap::new())),
             data_dir,
-            listen_host: self.listen_host.or(file.listen_host),
-            insecure: self.insecure.or(file.insecure).unwrap_or(false),
-            heartbeat_ms: self.heartbeat_ms.or(file.heartbeat_ms).unwrap_or(40),
-            election_min_ms: self.election_min_ms.or(file.election_min_ms).unwrap_or(80),
-            election_max_ms: self.election_max_ms.or(file.election_max_ms).unwrap_or(120),
-            snapshot_every: self.snapshot_every.or(file.snapshot_every).unwrap_or(0),
-            snapshot_bytes: self.snapshot_bytes.or(file.snapshot_bytes).unwrap_or(32 << 20),
-            log_keep: self.log_keep.or(file.log_keep).unwrap_or(1000),
-            deadline: Duration::from_millis(self.deadline_ms.or(file.deadline_ms).unwrap_or(5000)),
             #[cfg(feature = "planted-bugs")]
-            bugs: crate::planted::checked_names(self.bugs)?,
+            bugs: crate::planted::checked_names(self.bugs).map_err(Mistakes::one)?,
             #[cfg(not(feature = "planted-bugs"))]
             bugs: Vec::new(),
         };
-        let log_format = self.log_format.or(file.log_format).unwrap_or(LogFormat::Text);
-        Ok(NodePlan {
-            config: config.validated()?,
-            log_format,
-            scratch,
-        })
+        let log_format = settings
+            .take("log_format", self.log_format, Some(LogFormat::Text))
+            .unwrap_or(LogFormat::Text);
+        if let (Some(_), Some(_), Err(wrong)) = (id, cluster, config.check()) {
+            wrong.iter().for_each(|wrong| settings.contradiction(wrong));
+        }
+        match settings.finish() {
+            mistakes if mistakes.is_empty() => Ok(NodePlan {
+                effective: settings.effective(),
+                config,
+                log_format,
+                scratch,
+            }),
+            mistakes => Err(Mistakes(mistakes)),
+        }
+    }
+
+    fn scratch(&self) -> Result<Option<tempfile::TempDir>, Mistakes> {
+        let make = || tempfile::Builder::new().prefix("kvnode-dev-").tempdir();
+        self.dev
+            .then(make)
+            .transpose()
+            .map_err(|error| Mistakes::one(format!("no temporary folder: {error}")))
+    }
+
+    /// Who the node is, among whom, and where it keeps its data.
+    fn place(
+        &self,
+        settings: &mut Settings<'_>,
+        scratch: Option<&tempfile::TempDir>,
+    ) -> Result<(Option<NodeId>, Option<ClusterSpec>, PathBuf), Mistakes> {
+        let (node, cluster, data_dir) = match scratch {
+            Some(folder) => {
+                let (http, raft) = dev_ports().map_err(|error| Mistakes::one(format!("{error:#}")))?;
+                let cluster = format!("n1=127.0.0.1:{http}:{raft}");
+                (
+                    Some("n1".to_owned()),
+                    Some(cluster),
+                    Some(folder.path().to_owned()),
+                )
+            }
+            None => (self.node.clone(), self.cluster.clone(), self.data_dir.clone()),
+        };
+        let node = settings.take("node", node, None);
+        let cluster = settings.take("cluster", cluster, None);
+        let data_dir = settings.take("data_dir", data_dir, None);
+        if node.is_none() || cluster.is_none() || data_dir.is_none() {
+            settings
+                .contradiction("give --node, --cluster and --data-dir, or --dev for one node to play with");
+        }
+        let id = node.map(|text: String| text.parse().map_err(|error| settings.mistake("node", error)));
+        let cluster =
+            cluster.map(|text: String| text.parse().map_err(|error| settings.mistake("cluster", error)));
+        Ok((
+            id.and_then(Result::ok),
+            cluster.and_then(Result::ok),
+            data_dir.unwrap_or_default(),
+        ))
     }
 }
 
-fn read_file(path: &std::path::Path) -> anyhow::Result<File> {
-    let shown = path.display();
-    let bytes = fs::read_if_there(path).with_context(|| format!("{shown}"))?;
-    let bytes = bytes.with_context(|| format!("{shown}: there is no such file"))?;
-    let text = String::from_utf8(bytes)
-        .ok()
-        .with_context(|| format!("{shown} is no UTF-8 text"))?;
-    toml::from_str(&text).map_err(|error| {
-        let line = error
-            .span()
-            .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        anyhow::anyhow!("{shown}:{line}: {}", error.message().replace('\n', " "))
-    })
+impl SecureArgs {
+    fn files(self, settings: &mut Settings<'_>) -> SecureFiles {
+        let tls_cert = settings.take("tls_cert", self.tls_cert, None);
+        let tls_key = settings.take("tls_key", self.tls_key, None);
+        let client_ca = settings.take("client_ca", self.client_ca, None);
+        let peer_cert = settings.take("peer_cert", self.peer_cert, None);
+        let peer_key = settings.take("peer_key", self.peer_key, None);
+        let peer_ca = settings.take("peer_ca", self.peer_ca, None);
+        let tokens = settings.take("tokens", self.tokens, None);
+        let mut identity = |cert: Option<PathBuf>, key: Option<PathBuf>, kind: &str| match (cert, key) {
+            (Some(cert), Some(key)) => Some(IdentityFiles { cert, key }),
+            (None, None) => None,
+            _ => {
+                settings.contradiction(format_args!(
+                    "--{kind}-cert and --{kind}-key go together: give both"
+                ));
+                None
+            }
+        };
+        let http = identity(tls_cert, tls_key, "tls");
+        let own = identity(peer_cert, peer_key, "peer");
+        let own_given = own.is_some();
+        let peers = match (peer_ca, own.or_else(|| http.clone())) {
+            (Some(ca), Some(own)) => Some((own, ca)),
+            (Some(_), None) => {
+                settings
+                    .contradiction("--peer-ca needs --peer-cert and --peer-key, or --tls-cert and --tls-key");
+                None
+            }
+            (None, _) if own_given => {
+                settings.contradiction(
+                    "--peer-cert needs --peer-ca: the authority that vouches for the other nodes",
+                );
+                None
+            }
+            (None, _) => None,
+        };
+        SecureFiles {
+            http,
+            client_ca,
+            peers,
+            tokens,
+        }
+    }
 }
 
 /// Port 8000 if it is free, any other if not, and one more for peers.

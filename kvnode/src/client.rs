@@ -11,7 +11,8 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
-use crate::env::{clock, net, rng};
+use crate::env::{clock, rng};
+use crate::secure::access::{Access, address};
 
 /// How long one node may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -27,6 +28,7 @@ pub struct Client {
     favourite: usize,
     name: String,
     number: u64,
+    access: Access,
 }
 
 /// An answer.
@@ -39,11 +41,20 @@ pub struct Answer {
 }
 
 impl Client {
-    /// A client that tries these nodes (`http://host:port`).
+    /// A client that tries these nodes (`http://host:port`) and shows nothing.
     ///
     /// # Panics
     /// When there are none.
     pub fn new(nodes: Vec<String>) -> Client {
+        Client::with(nodes, Access::default())
+    }
+
+    /// A client that tries these nodes (`http://host:port`, `https://host:port`) and
+    /// shows what it was given.
+    ///
+    /// # Panics
+    /// When there are none.
+    pub fn with(nodes: Vec<String>, access: Access) -> Client {
         assert!(!nodes.is_empty(), "a client needs a node to ask");
         let name = format!("cli-{:016x}", rng::random_u64());
         Client {
@@ -51,7 +62,13 @@ impl Client {
             favourite: 0,
             name,
             number: 0,
+            access,
         }
+    }
+
+    /// What it shows.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// The node that answered last.
@@ -72,7 +89,7 @@ impl Client {
             let mut last = None;
             for step in 0..self.nodes.len() {
                 let node = (self.favourite + step) % self.nodes.len();
-                let asked = send(&self.nodes[node], &method, target, &name, body);
+                let asked = send(&self.access, &self.nodes[node], &method, target, &name, body);
                 match clock::timeout(ANSWER, asked)
                     .await
                     .unwrap_or(Err(io::ErrorKind::TimedOut.into()))
@@ -85,12 +102,20 @@ impl Client {
                     Err(error) => last = last.or(Some(Err(error))),
                 }
             }
-            if clock::now() + PAUSE >= deadline {
+            let lasts = matches!(&last, Some(Err(error)) if is_lasting(error));
+            if lasts || clock::now() + PAUSE >= deadline {
                 return last.expect("there is at least one node");
             }
             clock::sleep(PAUSE).await;
         }
     }
+}
+
+/// Whether no other moment will do better: a certificate that is not believed, an
+/// address that is none.
+fn is_lasting(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput};
+    matches!(error.kind(), InvalidData | InvalidInput)
 }
 
 /// Whether another node, or another moment, may do better.
@@ -102,23 +127,21 @@ fn is_passing(status: StatusCode) -> bool {
 }
 
 async fn send(
+    access: &Access,
     node: &str,
     method: &Method,
     target: &str,
     name: &str,
     body: Option<&Value>,
 ) -> io::Result<Answer> {
-    let address = node.strip_prefix("http://").unwrap_or(node).trim_end_matches('/');
-    let stream = net::connect(address).await?;
+    let stream = access.connect(node).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
     tokio::spawn(connection);
     let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
-    let request = Request::builder()
+    let request = asking(access, node, target)
         .method(method)
-        .uri(target)
-        .header("host", address)
         .header("idempotency-key", name)
         .body(Full::new(body))
         .map_err(io::Error::other)?;
@@ -136,19 +159,26 @@ async fn send(
     })
 }
 
+/// The head of a request, with what it shows.
+fn asking(access: &Access, node: &str, target: &str) -> hyper::http::request::Builder {
+    let request = Request::builder().uri(target).header("host", address(node));
+    match access.authorization() {
+        Some(token) => request.header("authorization", token),
+        None => request,
+    }
+}
+
 /// Calls `tell` with each event of a watch, until the stream or `tell` ends it.
 ///
 /// # Errors
 /// When the node cannot be reached, or refuses.
-pub async fn watch(node: &str, target: &str, mut tell: impl FnMut(&str)) -> io::Result<()> {
-    let address = node.strip_prefix("http://").unwrap_or(node).trim_end_matches('/');
-    let stream = net::connect(address).await?;
+pub async fn watch(access: &Access, node: &str, target: &str, mut tell: impl FnMut(&str)) -> io::Result<()> {
+    let stream = access.connect(node).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
     tokio::spawn(connection);
-    let request = Request::get(target)
-        .header("host", address)
+    let request = asking(access, node, target)
         .body(Full::<Bytes>::default())
         .map_err(io::Error::other)?;
     let response = sender.send_request(request).await.map_err(io::Error::other)?;

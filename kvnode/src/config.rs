@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cluster::{ClusterSpec, NodeId, Peer};
+use crate::secure::keyring::SecureFiles;
 
-/// A node's settings. Made by [`Config::validated`]; beyond it nobody checks again.
+/// A node's settings. Checked once by [`Config::check`]; beyond it nobody checks again.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// This node.
@@ -37,6 +38,14 @@ pub struct Config {
     pub log_keep: u64,
     /// How long a client's request may take.
     pub deadline: Duration,
+    /// Certificates and tokens.
+    pub secure: SecureFiles,
+    /// Most connections of clients at once.
+    pub max_connections: usize,
+    /// How long a client's connection may be idle between requests.
+    pub idle: Duration,
+    /// How long a client may take to send a head or a body, or to take an answer.
+    pub patience: Duration,
     /// Names of the bugs planted in this run; empty in a build that has none.
     pub bugs: Vec<String>,
 }
@@ -59,39 +68,93 @@ pub enum ConfigError {
         /// Longest election timeout, ms.
         max: u64,
     },
-    /// A deadline of nothing.
-    #[error("a deadline of 0 ms answers nothing: give --deadline-ms at least 1")]
-    Deadline,
+    /// A length of time of nothing.
+    #[error("0 ms is no time for anything: give --{0} at least 1")]
+    NoTime(&'static str),
+    /// No connection at all.
+    #[error("a node without connections serves nobody: give --max-connections at least 1")]
+    NoConnections,
+    /// Certificates of clients are asked for where no certificate is shown.
+    #[error("--client-ca asks clients for certificates, which needs --tls-cert and --tls-key")]
+    ClientCa,
+    /// It would listen beyond the loopback for everyone.
+    #[error(
+        "this node would listen on {address} and {} there: give {}, or --insecure if whoever reaches it may do everything",
+        .open.0, .open.1
+    )]
+    Exposed {
+        /// Where it would listen.
+        address: String,
+        /// What anyone could do, and what would prevent it.
+        open: (&'static str, &'static str),
+    },
 }
 
 impl Config {
     /// Checks what the flags cannot check one by one.
     ///
     /// # Errors
-    /// [`ConfigError`] says which settings contradict each other.
-    pub fn validated(self) -> Result<Config, ConfigError> {
-        if !self.cluster.members().contains_key(&self.id) {
-            return Err(ConfigError::NotMember(self.id));
-        }
+    /// All that contradicts itself.
+    pub fn check(&self) -> Result<(), Vec<ConfigError>> {
+        let mut wrong = Vec::new();
         let (heartbeat, min, max) = (self.heartbeat_ms, self.election_min_ms, self.election_max_ms);
         if heartbeat == 0 || min < 2 * heartbeat || max <= min {
-            return Err(ConfigError::Timing { heartbeat, min, max });
+            wrong.push(ConfigError::Timing { heartbeat, min, max });
         }
-        if self.deadline.is_zero() {
-            return Err(ConfigError::Deadline);
+        for (name, time) in [
+            ("deadline-ms", self.deadline),
+            ("idle-ms", self.idle),
+            ("patience-ms", self.patience),
+        ] {
+            if time.is_zero() {
+                wrong.push(ConfigError::NoTime(name));
+            }
         }
-        Ok(self)
+        if self.max_connections == 0 {
+            wrong.push(ConfigError::NoConnections);
+        }
+        if self.secure.client_ca.is_some() && self.secure.http.is_none() {
+            wrong.push(ConfigError::ClientCa);
+        }
+        if self.cluster.members().contains_key(&self.id) {
+            wrong.extend(self.exposed());
+        } else {
+            wrong.push(ConfigError::NotMember(self.id.clone()));
+        }
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(wrong),
+        }
+    }
+
+    /// What it would offer to everyone.
+    fn exposed(&self) -> Vec<ConfigError> {
+        if self.insecure {
+            return Vec::new();
+        }
+        let (http, raft) = self.listen();
+        let mut exposed = Vec::new();
+        let mut open = |address: &str, open| {
+            if !is_loopback(address) {
+                let address = address.to_owned();
+                exposed.push(ConfigError::Exposed { address, open });
+            }
+        };
+        if self.secure.http.is_none() {
+            open(&http, ("talk in plain", "--tls-cert and --tls-key"));
+        }
+        if self.secure.tokens.is_none() {
+            open(&http, ("serve everyone", "--tokens"));
+        }
+        if self.secure.peers.is_none() {
+            open(&raft, ("obey any peer", "--peer-ca"));
+        }
+        exposed
     }
 
     /// This node's own entry in the cluster.
     pub fn own(&self) -> &Peer {
         &self.cluster.members()[&self.id]
-    }
-
-    /// Whether anyone but this machine can reach it.
-    pub fn is_exposed(&self) -> bool {
-        let (http, raft) = self.listen();
-        !(is_loopback(&http) && is_loopback(&raft))
     }
 
     /// Where to listen for HTTP and for peers.
@@ -110,4 +173,26 @@ fn is_loopback(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_loopback;
+
+    #[test]
+    fn only_the_loopback_is_the_loopback() {
+        for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1"] {
+            assert!(is_loopback(address), "{address}");
+        }
+        for address in [
+            "0.0.0.0:1",
+            "[::]:1",
+            "10.0.0.1:1",
+            "node1:1",
+            "localhost.example:1",
+            "[::ffff:127.0.0.1]:1",
+        ] {
+            assert!(!is_loopback(address), "{address}");
+        }
+    }
 }

@@ -97,7 +97,10 @@ pub async fn carry_out(client: &mut Client, line: Line) -> anyhow::Result<bool> 
             Ok(answer.status.is_success())
         }
         Line::Watch(target) => {
-            client::watch(client.node(), &target, |event| println!("{event}")).await?;
+            client::watch(client.access(), client.node(), &target, |event| {
+                println!("{event}")
+            })
+            .await?;
             Ok(true)
         }
         Line::Help => {

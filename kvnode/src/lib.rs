@@ -28,7 +28,7 @@
 //! In reading order: [`command`] and [`state`] are the replicated machine, pure;
 //! [`raft`] is openraft wrapped, with the log and snapshots; [`peer`] carries it
 //! between nodes; [`node`] and [`service`] are the paths of reads and writes;
-//! [`http`] is what clients see; [`bootstrap`] is how a cluster comes to be. [`mod@env`]
+//! [`http`] is what clients see; [`secure`] is who may; [`bootstrap`] is how a cluster comes to be. [`mod@env`]
 //! is the only door to the outside world.
 
 pub mod command;
@@ -44,11 +44,15 @@ pub mod node;
 pub mod proposals;
 pub mod read_gate;
 pub mod service;
+pub mod work;
+
+pub mod secure;
 
 pub mod health;
 pub mod histogram;
 pub mod http;
 pub mod metrics;
+pub mod tag;
 
 pub mod bench;
 pub mod bootstrap;
@@ -62,6 +66,7 @@ pub mod env;
 pub mod inspect;
 pub mod run;
 pub mod seams;
+pub mod settings;
 
 #[cfg(feature = "planted-bugs")]
 pub mod planted;

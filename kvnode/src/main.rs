@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 use kvnode::bench::{Amounts, Plan, bench};
-use kvnode::cli::{Action, Cli, LogFormat, NodePlan};
+use kvnode::cli::{Action, Cli, LogFormat, NodeArgs, NodePlan};
 use kvnode::client::Client;
 use kvnode::console;
 use kvnode::run::End;
@@ -24,8 +24,11 @@ const BROKEN: u8 = 255;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let parsed = Cli::command()
+        .try_get_matches()
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print();
             let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
@@ -45,13 +48,30 @@ fn main() -> ExitCode {
         Err(error) => return failed(BROKEN, &error),
     };
     match cli.action {
-        Some(Action::Health { url }) => {
-            ExitCode::from(u8::from(!runtime.block_on(kvnode::health::alive(&url))))
-        }
-        Some(Action::Client { urls, words }) => talk(&runtime, urls, &words),
-        Some(Action::Admin { urls, command }) => {
-            let mut client = Client::new(urls);
-            told(runtime.block_on(console::carry_out(&mut client, command.line())))
+        Some(Action::Health { url, access }) => match access.read() {
+            Ok(access) => ExitCode::from(u8::from(!runtime.block_on(kvnode::health::alive(&access, &url)))),
+            Err(error) => failed(INPUT, &error),
+        },
+        Some(Action::Client { urls, access, words }) => match access.read() {
+            Ok(access) => talk(&runtime, Client::with(urls, access), &words),
+            Err(error) => failed(INPUT, &error),
+        },
+        Some(Action::Admin {
+            urls,
+            access,
+            command,
+        }) => match access.read() {
+            Ok(access) => {
+                let mut client = Client::with(urls, access);
+                told(runtime.block_on(console::carry_out(&mut client, command.line())))
+            }
+            Err(error) => failed(INPUT, &error),
+        },
+        Some(Action::Token { role }) => {
+            let (token, line) = kvnode::secure::tokens::fresh(role);
+            println!("{token}");
+            eprintln!("{line}");
+            ExitCode::SUCCESS
         }
         Some(Action::Bench {
             seconds,
@@ -95,15 +115,33 @@ fn main() -> ExitCode {
             kvnode::planted::names().for_each(|name| println!("{name}"));
             ExitCode::SUCCESS
         }
-        None => match cli.node.plan() {
+        None if cli.node.check_config => check(cli.node, &matches),
+        None => match cli.node.plan(&matches) {
             Ok(plan) => serve(&runtime, plan),
-            Err(error) => failed(INPUT, &format_args!("{error:#}")),
+            Err(mistakes) => failed(INPUT, &mistakes),
         },
     }
 }
 
-fn talk(runtime: &tokio::runtime::Runtime, urls: Vec<String>, words: &[String]) -> ExitCode {
-    let mut client = Client::new(urls);
+/// Says what the settings are, or all that is wrong with them and the files they name.
+fn check(node: NodeArgs, matches: &clap::ArgMatches) -> ExitCode {
+    let plan = match node.plan(matches) {
+        Ok(plan) => plan,
+        Err(mistakes) => {
+            mistakes.iter().for_each(|mistake| eprintln!("kvnode: {mistake}"));
+            return ExitCode::from(INPUT);
+        }
+    };
+    match kvnode::run::keyring(&plan.config) {
+        Ok(_) => {
+            print!("{}", plan.effective);
+            ExitCode::SUCCESS
+        }
+        Err(error) => failed(INPUT, &error),
+    }
+}
+
+fn talk(runtime: &tokio::runtime::Runtime, mut client: Client, words: &[String]) -> ExitCode {
     if words.is_empty() {
         return told(console::interactive(runtime, &mut client).map(|()| true));
     }
@@ -134,7 +172,12 @@ fn serve(runtime: &tokio::runtime::Runtime, plan: NodePlan) -> ExitCode {
     let say_where = plan.scratch.is_some();
     let ready = move |node: &kvnode::node::Node| {
         if say_where {
-            println!("http://{}", node.config().own().http);
+            let scheme = if node.keyring().http().is_some() {
+                "https"
+            } else {
+                "http"
+            };
+            println!("{scheme}://{}", node.config().own().http);
         }
     };
     // The main thread only waits: all work is the one worker's.

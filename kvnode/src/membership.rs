@@ -17,7 +17,7 @@ use crate::env::clock;
 use crate::node::Node;
 use crate::peer::link::LinkError;
 use crate::peer::message::{Reply, Request};
-use crate::peer::network::Caller;
+use crate::tag;
 
 /// How long a node may take to say that it is there.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -77,7 +77,7 @@ pub async fn request(node: &Arc<Node>, admin: Admin) -> Result<(), AdminError> {
     if leader == *node.id() {
         return carry_out(node, admin).await;
     }
-    match node.ask(&leader, Request::Admin(admin)).await {
+    match node.ask(&leader, Request::Admin(admin, tag::current())).await {
         Ok(Reply::Admin(answer)) => answer,
         Ok(other) => Err(AdminError::Unknown(format!("{leader} answered {other:?}"))),
         Err(LinkError::NotSent { .. }) => Err(AdminError::NotLeader(None)),
@@ -125,7 +125,7 @@ async fn add(node: &Arc<Node>, id: NodeId, mut peer: Peer, voter: bool) -> Resul
         return Err(AdminError::Refused(refusal));
     }
     let ask = async {
-        Caller::new(node.config())
+        node.caller()
             .connect(&id, &peer)
             .await?
             .call(&Request::Probe)
@@ -270,7 +270,7 @@ pub fn voters(node: &Arc<Node>) -> BTreeSet<NodeId> {
 /// Those of the members who answer now. Asked, not remembered: a node that died a
 /// moment ago must not count.
 async fn answering(node: &Arc<Node>, members: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {
-    let caller = Caller::new(node.config());
+    let caller = node.caller();
     let ask = |id: &NodeId| {
         let (id, peer, caller) = (id.clone(), node.peer(id), caller.clone());
         let own = id == *node.id();

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openraft::ServerState;
 use parking_lot::Mutex;
 
+use crate::env::clock;
 use crate::histogram::Histogram;
 use crate::membership;
 use crate::node::Node;
+use crate::tag::Tags;
 
 /// The routes that are told apart.
 const ROUTES: [&str; 10] = [
@@ -22,9 +25,38 @@ const ROUTES: [&str; 10] = [
 pub struct Requests {
     latencies: [Histogram; ROUTES.len()],
     answers: Mutex<BTreeMap<(usize, u16), u64>>,
+    refused: AtomicU64,
+    tags: Tags,
+    told: Mutex<(u64, u32)>,
 }
 
+/// Lines about failed requests in one second's log; beyond that their number is in the
+/// metrics.
+const TOLD_PER_SECOND: u32 = 10;
+
 impl Requests {
+    /// Makes the names of requests.
+    pub fn tags(&self) -> &Tags {
+        &self.tags
+    }
+
+    /// Counts a connection for which there was no room.
+    pub fn count_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the log has room for another line about a failed request: an outage must
+    /// not bury its own cause.
+    pub fn may_tell(&self) -> bool {
+        let now = clock::wall_ms() / 1000;
+        let mut told = self.told.lock();
+        if told.0 != now {
+            *told = (now, 0);
+        }
+        told.1 += 1;
+        told.1 <= TOLD_PER_SECOND
+    }
+
     /// Counts an answered request.
     pub fn count(&self, path: &str, status: u16, took: Duration) {
         let first = path.trim_start_matches('/').split('/').next().unwrap_or("");
@@ -58,6 +90,13 @@ pub fn text(node: &Arc<Node>) -> String {
             "kvnode_requests_total{{route=\"{route}\",status=\"{status}\"}} {count}"
         );
     }
+    let _ = writeln!(
+        out,
+        "# HELP kvnode_connections_refused_total Connections for which there was no room.\n\
+         # TYPE kvnode_connections_refused_total counter\n\
+         kvnode_connections_refused_total {}",
+        node.requests().refused.load(Ordering::Relaxed)
+    );
     let _ = writeln!(
         out,
         "# HELP kvnode_log_commit_seconds How long a batch took to be on disk, fsync included."
@@ -142,6 +181,11 @@ fn gauges(node: &Arc<Node>, out: &mut String) {
         "disk_full",
         "1 while writes are refused for want of room.",
         u64::from(node.log().is_full()),
+    );
+    gauge(
+        "work_under_way",
+        "Clients' connections, and requests that other nodes forwarded here.",
+        node.work().under_way() as u64,
     );
     gauge("keys", "Number of keys.", keys as u64);
     gauge("state_bytes", "Bytes of all keys and values.", bytes);

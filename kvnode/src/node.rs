@@ -26,8 +26,11 @@ use crate::raft::machine::Machine;
 use crate::raft::{self, Raft, TypeConfig};
 use crate::read_gate::{CONFIRM, ReadGate};
 use crate::seams::Rules;
+use crate::secure::keyring::Keyring;
 use crate::service::{Forward, Service};
 use crate::state::State;
+use crate::tag;
+use crate::work::Work;
 
 /// How often keys that are due to end are looked for.
 const TICK: Duration = Duration::from_millis(50);
@@ -48,7 +51,10 @@ pub struct Node {
     log: LogStore,
     /// Held, so that no other process uses the directory.
     _lock: fs::File,
+    caller: Caller,
     links: Links,
+    keyring: Arc<Keyring>,
+    work: Work,
     gate: ReadGate,
     under_way: Semaphore,
     requests: Requests,
@@ -60,8 +66,13 @@ impl Node {
     ///
     /// # Errors
     /// When the storage is damaged, or the settings contradict each other.
-    pub async fn start(config: Config, data: DataDir, rules: Arc<dyn Rules>) -> anyhow::Result<Arc<Node>> {
-        let caller = Caller::new(&config);
+    pub async fn start(
+        config: Config,
+        keyring: Arc<Keyring>,
+        data: DataDir,
+        rules: Arc<dyn Rules>,
+    ) -> anyhow::Result<Arc<Node>> {
+        let caller = Caller::new(&config, keyring.clone());
         let machine = Machine::new(data.snapshots, rules);
         let settings = Arc::new(raft::settings(&config)?);
         let network = Network::new(caller.clone());
@@ -81,7 +92,10 @@ impl Node {
             machine,
             log: data.log,
             _lock: data.lock,
-            links: Links::new(caller),
+            links: Links::new(caller.clone()),
+            caller,
+            keyring,
+            work: Work::default(),
             gate: ReadGate::default(),
             under_way: Semaphore::new(UNDER_WAY),
             requests: Requests::default(),
@@ -103,6 +117,21 @@ impl Node {
     /// The random number in its data directory.
     pub fn incarnation(&self) -> u64 {
         self.incarnation
+    }
+
+    /// What calls other nodes.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Its certificates, and whom it believes.
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+
+    /// What it has under way for others.
+    pub fn work(&self) -> &Work {
+        &self.work
     }
 
     /// The consensus engine.
@@ -166,7 +195,7 @@ impl Node {
         leader: &NodeId,
         command: Command,
     ) -> Result<Result<Applied, Refusal>, Forward> {
-        match self.ask(leader, Request::Propose(command)).await {
+        match self.ask(leader, Request::Propose(command, tag::current())).await {
             Ok(Reply::Propose(answer)) => Ok(answer),
             Ok(other) => Err(Forward::Broken(format!("{leader} answered {other:?}"))),
             Err(error @ LinkError::NotSent { .. }) => Err(Forward::NotSent(error.to_string())),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use openraft::async_runtime::WatchReceiver;
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::bootstrap::bootstrap;
@@ -15,6 +16,8 @@ use crate::membership::{self, Admin};
 use crate::node::Node;
 use crate::peer::network::off_worker;
 use crate::seams::Seams;
+use crate::secure::keyring::{Keyring, check_peer_identity};
+use crate::secure::pem::SecureError;
 use crate::service::Service;
 use crate::{http, peer};
 
@@ -26,6 +29,10 @@ const MAX_LOG_BYTES: u64 = 48 << 20;
 const KEPT_LOG_BYTES: u64 = 8 << 20;
 /// How long a leader that is told to stop tries to hand over.
 const HAND_OVER: Duration = Duration::from_secs(2);
+/// How long whoever is being answered may take to be, when the node stops.
+const FINISH: Duration = Duration::from_secs(2);
+/// Open files beside clients' connections: the log, snapshots, other nodes.
+const SPARE_FILES: u64 = 1536;
 /// How often the room on the disk is looked at.
 const DISK_CHECK: Duration = Duration::from_millis(500);
 /// Bytes that writes leave free, for what must go on: votes, snapshots.
@@ -55,9 +62,8 @@ pub async fn run<S: Service, D: fs::Disk>(
     ready: impl FnOnce(&Node),
 ) -> Result<(), End> {
     let data = DataDir::open(&config, disk, seams.keeping).map_err(|error| End::Input(error.into()))?;
-    if config.is_exposed() && !config.insecure {
-        warn!("this node listens beyond the loopback, unprotected: give --insecure if that is meant");
-    }
+    let keyring = Arc::new(keyring(&config).map_err(|error| End::Input(error.into()))?);
+    raise_limit(config.max_connections);
     let (http_address, raft_address) = config.listen();
     let http_listener = net::listen(&http_address)
         .await
@@ -65,7 +71,9 @@ pub async fn run<S: Service, D: fs::Disk>(
     let raft_listener = net::listen(&raft_address)
         .await
         .map_err(|error| End::Input(error.into()))?;
-    let node = Node::start(config, data, seams.rules).await.map_err(End::Input)?;
+    let node = Node::start(config, keyring, data, seams.rules)
+        .await
+        .map_err(End::Input)?;
     info!(node = %node.id(), http = http_address, raft = raft_address, version = crate::VERSION, "listening");
     ready(&node);
 
@@ -75,6 +83,7 @@ pub async fn run<S: Service, D: fs::Disk>(
     tokio::spawn(Node::let_keys_end(service));
     tokio::spawn(take_snapshots(node.clone()));
     tokio::spawn(watch_the_disk(node.clone()));
+    tokio::spawn(node.keyring().clone().follow(hangups()));
     let bootstrapping = tokio::spawn(bootstrap(node.clone()));
 
     tokio::select! {
@@ -89,12 +98,74 @@ pub async fn run<S: Service, D: fs::Disk>(
                     Err(error) => info!(%error, "could not hand leadership over"),
                 }
             }
+            end_work(&node).await;
             let _ = node.raft().shutdown().await;
             Ok(())
         }
         why = consensus_stopped(node.clone()) => Err(End::Broken(why)),
         why = wiped(bootstrapping) => Err(End::Input(why)),
     }
+}
+
+/// Answers what is under way and takes no more. Other nodes may send here until they
+/// have heard of the new leader, so it is quiet only when nothing came for a while.
+async fn end_work(node: &Arc<Node>) {
+    node.work().end();
+    let heard_by_all = Duration::from_millis(2 * node.config().election_max_ms);
+    if clock::timeout(FINISH, node.work().quiet(heard_by_all))
+        .await
+        .is_err()
+    {
+        warn!(
+            under_way = node.work().under_way(),
+            "stopping although work is under way"
+        );
+    }
+}
+
+/// Reads the certificates and tokens of these settings.
+///
+/// # Errors
+/// When one cannot be used, or other nodes would refuse this one.
+pub fn keyring(config: &Config) -> Result<Keyring, SecureError> {
+    let keyring = Keyring::read(config.secure.clone())?;
+    check_peer_identity(&config.secure, &config.own().raft)?;
+    Ok(keyring)
+}
+
+/// Asks for as many open files as connections may need: systems start with a few.
+fn raise_limit(connections: usize) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let wanted = connections as u64 + SPARE_FILES;
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    if soft < wanted {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard);
+    }
+    if hard < wanted {
+        warn!(
+            max_connections = connections,
+            open_files = hard,
+            "the system allows fewer open files than there may be connections: raise it (ulimit -n, LimitNOFILE=)"
+        );
+    }
+}
+
+/// Something for each SIGHUP. Listening also keeps it from ending the node.
+fn hangups() -> mpsc::Receiver<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (sender, hangups) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let Ok(mut signals) = signal(SignalKind::hangup()) else {
+            return std::future::pending().await;
+        };
+        while signals.recv().await.is_some() {
+            // One that waits stands for those after it.
+            let _ = sender.try_send(());
+        }
+    });
+    hangups
 }
 
 /// Ends only if the node must not take part in its cluster.

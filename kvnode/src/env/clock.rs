@@ -24,6 +24,20 @@ pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
+/// A timer that can be polled and thrown away.
+pub type Timer = std::pin::Pin<Box<tokio::time::Sleep>>;
+
+/// A timer that is ready after `duration`.
+pub fn timer(duration: Duration) -> Timer {
+    Box::pin(tokio::time::sleep(duration))
+}
+
+/// Makes a timer ready after `duration` from now instead; whoever waits for it goes on
+/// waiting.
+pub fn rearm(timer: &mut Timer, duration: Duration) {
+    timer.as_mut().reset(now() + duration);
+}
+
 /// Blocks this thread for `duration`. Never on the worker: it would stop the node.
 pub fn block(duration: Duration) {
     std::thread::sleep(duration);

@@ -188,6 +188,15 @@ pub fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// When a file was last changed, and how long it is: differs after it was replaced.
+pub type Mark = (std::time::SystemTime, u64);
+
+/// The mark of the file at `path`, following links; none when there is none.
+pub fn mark(path: &Path) -> Option<Mark> {
+    let about = std::fs::metadata(path).ok()?;
+    Some((about.modified().ok()?, about.len()))
+}
+
 /// Opens `path` for reading.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! Randomness.
 #![allow(clippy::disallowed_methods)]
 
-/// A random number from the operating system's generator. Used to tell data
-/// directories apart, never to decide a result.
+/// A random number that nobody can guess, seeded by the operating system. Used to tell
+/// data directories apart and to make tokens, never to decide a result.
 pub fn random_u64() -> u64 {
     rand::random()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -142,6 +142,10 @@ impl From<Failure> for Reply {
         let mut reply = json_reply(failure.status, &body);
         if let Some(allow) = failure.allow {
             reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if failure.status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            reply.headers_mut().insert(WWW_AUTHENTICATE, scheme);
         }
         if let Some(location) = failure
             .location

@@ -179,7 +179,12 @@ impl<S: Service> Ask<'_, S> {
             "not_leader",
             format!("{leader} leads: ask it"),
         );
-        failure.location = Some(format!("http://{}{target}", peer.http));
+        let scheme = if node.keyring().http().is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        failure.location = Some(format!("{scheme}://{}{target}", peer.http));
         Err(failure)
     }
 

@@ -104,10 +104,17 @@ async fn tell(node: Arc<Node>, which: Which, mut after: u64, events: mpsc::Sende
         return;
     }
     loop {
-        if clock::timeout(KEEP_ALIVE, node.machine().wait_applied(after + 1))
-            .await
-            .is_err()
-        {
+        let wait = async {
+            tokio::select! {
+                () = node.machine().wait_applied(after + 1) => true,
+                () = node.work().ending() => false,
+            }
+        };
+        let waited = clock::timeout(KEEP_ALIVE, wait).await;
+        if waited == Ok(false) {
+            return;
+        }
+        if waited.is_err() {
             if events
                 .send(Bytes::from(format!(": at {after}\n\n")))
                 .await

@@ -10,6 +10,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// and a value with their encoding; a transaction may hold several values.
 pub const MAX_FRAME_BYTES: usize = 16 << 20;
 
+/// Longest body before the other side is known: a [`Hello`](super::message::Hello) or its
+/// answer.
+pub const MAX_GREETING_BYTES: usize = 4 << 10;
+
 /// Appends a frame holding `message` to `out`.
 ///
 /// # Panics
@@ -19,6 +23,21 @@ pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; 8]);
     postcard::to_io(message, &mut *out).expect("messages encode into memory");
+    close(out, start);
+}
+
+/// A frame around these bytes, whatever they are.
+///
+/// # Panics
+/// When they are more than [`MAX_FRAME_BYTES`].
+pub fn around(body: &[u8]) -> Vec<u8> {
+    let mut out = [&[0; 8], body].concat();
+    close(&mut out, 0);
+    out
+}
+
+/// Fills in the head of the frame that began at `start`.
+fn close(out: &mut [u8], start: usize) {
     let body = &out[start + 8..];
     assert!(
         body.len() <= MAX_FRAME_BYTES,
@@ -36,6 +55,17 @@ pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) {
 /// `InvalidData` for a body too long, damaged, or not decoding; otherwise what the
 /// stream says.
 pub async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<T>> {
+    read_within(stream, MAX_FRAME_BYTES).await
+}
+
+/// Reads one frame of at most `limit` bytes; `None` when the stream ends between frames.
+///
+/// # Errors
+/// As [`read`].
+pub async fn read_within<T: DeserializeOwned>(
+    stream: &mut (impl AsyncRead + Unpin),
+    limit: usize,
+) -> io::Result<Option<T>> {
     let mut head = [0; 8];
     if stream.read(&mut head[..1]).await? == 0 {
         return Ok(None);
@@ -43,7 +73,7 @@ pub async fn read<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) ->
     stream.read_exact(&mut head[1..]).await?;
     let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
     let sum = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
-    if length > MAX_FRAME_BYTES {
+    if length > limit {
         return Err(invalid("a frame is longer than any is made"));
     }
     // Grown as bytes arrive: a forged length alone must not reserve memory.
@@ -76,6 +106,42 @@ mod tests {
             }
             Ok(messages)
         })
+    }
+
+    /// Whatever bytes stand in a frame, decoding them ends in a message or an error.
+    #[test]
+    fn any_bytes_are_read_or_refused() {
+        use rand::{RngExt, SeedableRng};
+
+        use crate::peer::message::{Hello, Reply, Request};
+        let seed = crate::env::rng::random_u64();
+        println!("seed {seed}");
+        let mut rng = rand::rngs::ChaCha8Rng::seed_from_u64(seed);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut good = Vec::new();
+        let command = crate::command::Command::new(crate::command::Operation::Tick);
+        for request in [Request::Probe, Request::Propose(command, Some("tag".into()))] {
+            encode(&(1_u64, request), &mut good);
+        }
+        for _ in 0..20_000 {
+            let body: Vec<u8> = if rng.random() {
+                (0..rng.random_range(0..80)).map(|_| rng.random()).collect()
+            } else {
+                let mut body = good.clone();
+                for _ in 0..rng.random_range(1..4) {
+                    let at = rng.random_range(0..body.len());
+                    body[at] = rng.random();
+                }
+                body
+            };
+            let framed = around(&body);
+            runtime.block_on(async {
+                let _ = read_within::<Hello>(&mut &framed[..], MAX_GREETING_BYTES).await;
+                let _ = read::<(u64, Request)>(&mut &framed[..]).await;
+                let _ = read::<(u64, Reply)>(&mut &framed[..]).await;
+                let _ = read::<(u64, Request)>(&mut &body[..]).await;
+            });
+        }
     }
 
     #[test]

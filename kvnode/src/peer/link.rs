@@ -17,7 +17,8 @@ use super::frame;
 use super::message::{Reply, Request};
 use super::network::Caller;
 use crate::cluster::{NodeId, Peer};
-use crate::env::{clock, net};
+use crate::env::clock;
+use crate::secure::stream::Stream;
 
 /// Requests that may wait for the writer.
 const QUEUE: usize = 4096;
@@ -156,8 +157,8 @@ impl LinkTask {
 
     async fn carry(
         &self,
-        reader: ReadHalf<tokio::io::BufReader<net::TcpStream>>,
-        mut writer: WriteHalf<tokio::io::BufReader<net::TcpStream>>,
+        reader: ReadHalf<tokio::io::BufReader<Stream>>,
+        mut writer: WriteHalf<tokio::io::BufReader<Stream>>,
         first: Pending,
         pending: &mut mpsc::Receiver<Pending>,
     ) {
@@ -181,7 +182,8 @@ impl LinkTask {
                     next = pending.try_recv().ok();
                 }
             }
-            if !bytes.is_empty() && writer.write_all(&bytes).await.is_err() {
+            if !bytes.is_empty() && (writer.write_all(&bytes).await.is_err() || writer.flush().await.is_err())
+            {
                 break;
             }
             tokio::select! {
@@ -211,7 +213,7 @@ impl LinkTask {
 }
 
 async fn read_replies(
-    mut reader: ReadHalf<tokio::io::BufReader<net::TcpStream>>,
+    mut reader: ReadHalf<tokio::io::BufReader<Stream>>,
     waiting: Waiting,
     heard: Arc<Mutex<clock::Instant>>,
 ) -> io::Result<()> {

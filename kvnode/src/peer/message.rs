@@ -1,5 +1,7 @@
 //! What nodes say to each other.
 
+use std::sync::Arc;
+
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
@@ -12,7 +14,7 @@ use crate::membership::{Admin, AdminError};
 use crate::raft::{SnapshotMeta, TypeConfig, Vote};
 
 /// Version of this protocol; nodes of different versions refuse each other.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The first frame on a connection, from the side that connected.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,13 +65,13 @@ pub enum Request {
     SnapshotBytes(Vec<u8>),
     /// The snapshot is complete: install it.
     SnapshotEnd,
-    /// A client's command, forwarded. Never forwarded on.
-    Propose(Command),
+    /// A client's command, forwarded, and the name of its request. Never forwarded on.
+    Propose(Command, Option<Arc<str>>),
     /// An index such that whoever has applied it may answer a read that began before
     /// this request was sent.
     ReadIndex(Proof),
-    /// An operator's request, forwarded. Never forwarded on.
-    Admin(Admin),
+    /// An operator's request, forwarded, and its name. Never forwarded on.
+    Admin(Admin, Option<Arc<str>>),
     /// Who are you, and have you been part of a cluster?
     Probe,
 }

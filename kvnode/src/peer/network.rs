@@ -22,6 +22,9 @@ use crate::config::Config;
 use crate::env::{clock, fs, net};
 use crate::raft::snapshot::SnapshotFile;
 use crate::raft::{Snapshot, TypeConfig, Vote};
+use crate::secure::keyring::Keyring;
+use crate::secure::pem;
+use crate::secure::stream::Stream;
 
 /// How long a connection may take to open. Short: after a partition heals, a SYN
 /// sent into it is only repeated a second later, while a fresh one goes through.
@@ -37,14 +40,15 @@ const SNAPSHOT_INSTALL: Duration = Duration::from_secs(60);
 const SNAPSHOT_CHUNK: usize = 1 << 20;
 
 /// Who this node is when it calls others, and where its flags say they are.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Caller {
     config: Arc<Config>,
+    keyring: Arc<Keyring>,
 }
 
 /// An open connection on which the [`Hello`] was welcomed.
 pub struct Connection {
-    stream: BufReader<net::TcpStream>,
+    stream: BufReader<Stream>,
     next: u64,
     /// The random number in the other side's data directory.
     pub incarnation: u64,
@@ -52,8 +56,9 @@ pub struct Connection {
 
 impl Caller {
     /// A caller with this node's name, cluster and address book.
-    pub fn new(config: &Config) -> Caller {
+    pub fn new(config: &Config, keyring: Arc<Keyring>) -> Caller {
         Caller {
+            keyring,
             config: Arc::new(config.clone()),
         }
     }
@@ -78,11 +83,13 @@ impl Caller {
             .get(to)
             .map_or(&peer.raft, |member| &member.raft);
         let open = async {
-            let mut stream = BufReader::with_capacity(16 << 10, net::connect(address).await?);
+            let stream = self.secured(address, net::connect(address).await?).await?;
+            let mut stream = BufReader::with_capacity(16 << 10, stream);
             let mut bytes = Vec::new();
             frame::encode(&hello, &mut bytes);
             stream.write_all(&bytes).await?;
-            match frame::read(&mut stream).await? {
+            stream.flush().await?;
+            match frame::read_within(&mut stream, frame::MAX_GREETING_BYTES).await? {
                 Some(Welcome::Ready { incarnation }) => Ok(Connection {
                     stream,
                     next: 0,
@@ -96,6 +103,17 @@ impl Caller {
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
+
+    /// Encrypts a connection if this node's peers are to be certain of each other.
+    async fn secured(&self, address: &str, stream: net::TcpStream) -> io::Result<Stream> {
+        match self.keyring.peer_connector() {
+            None => Ok(Stream::Plain(stream)),
+            Some(tls) => {
+                let name = pem::server_name(address)?;
+                Ok(Stream::Opened(Box::new(tls.connect(name, stream).await?)))
+            }
+        }
+    }
 }
 
 impl Connection {
@@ -108,6 +126,7 @@ impl Connection {
         let mut bytes = Vec::new();
         frame::encode(&(self.next, request), &mut bytes);
         self.stream.write_all(&bytes).await?;
+        self.stream.flush().await?;
         match frame::read::<(u64, Reply)>(&mut self.stream).await? {
             Some((_, Reply::Failed(why))) => Err(io::Error::other(why)),
             Some((number, reply)) if number == self.next => Ok(reply),
@@ -120,13 +139,13 @@ impl Connection {
     }
 
     /// The stream, for a caller that keeps its own order.
-    pub fn into_stream(self) -> BufReader<net::TcpStream> {
+    pub fn into_stream(self) -> BufReader<Stream> {
         self.stream
     }
 }
 
 /// Makes openraft's clients.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Network {
     caller: Caller,
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use openraft::raft::AppendEntriesResponse;
 use tokio::io::{AsyncWriteExt, BufReader};
-use tokio::sync::mpsc;
-use tracing::{debug, error, warn};
+use tokio::sync::{Semaphore, mpsc};
+use tracing::{debug, error, info, warn};
 
 use super::frame;
 use super::message::{Hello, PROTOCOL, Reply, Request, Standing, Welcome};
@@ -19,25 +19,35 @@ use crate::membership;
 use crate::node::Node;
 use crate::raft::snapshot::SnapshotFile;
 use crate::raft::{Snapshot, SnapshotMeta, Vote};
+use crate::secure::stream::Stream;
 use crate::service::{Ballot, Service};
+use crate::work::Working;
 
 /// How long a connection may take to introduce itself.
 const HELLO: Duration = Duration::from_secs(2);
 /// Replies that may wait for the writer of one connection.
 const QUEUE: usize = 4096;
+/// Most connections of peers: each has a handful, those that are not peers fill the rest.
+const MAX_CONNECTIONS: usize = 1024;
 /// Bytes written at once.
 const WRITE_BYTES: usize = 256 << 10;
 
 /// Accepts connections until the listener fails.
 pub async fn serve<S: Service>(service: Arc<S>, listener: net::TcpListener) {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
+                let Ok(place) = room.clone().try_acquire_owned() else {
+                    debug!(%from, "no room for another connection of peers");
+                    continue;
+                };
                 let service = service.clone();
                 tokio::spawn(async move {
                     if let Err(error) = connection(service, stream).await {
-                        debug!(%error, "a peer's connection ended");
+                        debug!(%from, %error, "a peer's connection ended");
                     }
+                    drop(place);
                 });
             }
             Err(error) => {
@@ -50,15 +60,25 @@ pub async fn serve<S: Service>(service: Arc<S>, listener: net::TcpListener) {
 
 async fn connection<S: Service>(service: Arc<S>, stream: net::TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut stream = BufReader::with_capacity(64 << 10, stream);
-    let hello: Hello = clock::timeout(HELLO, frame::read(&mut stream))
+    let greeted = async {
+        let stream = match service.node().keyring().peer_acceptor() {
+            None => Stream::Plain(stream),
+            Some(tls) => Stream::Accepted(Box::new(tls.accept(stream).await.inspect_err(
+                |error| warn!(%error, "refused a connection that did not prove to be a peer's"),
+            )?)),
+        };
+        let mut stream = BufReader::with_capacity(64 << 10, stream);
+        let hello: Option<Hello> = frame::read_within(&mut stream, frame::MAX_GREETING_BYTES).await?;
+        io::Result::Ok((stream, hello.ok_or(io::ErrorKind::UnexpectedEof)?))
+    };
+    let (mut stream, hello) = clock::timeout(HELLO, greeted)
         .await
-        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
-        .ok_or(io::ErrorKind::UnexpectedEof)?;
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let welcome = welcome(service.node(), &hello);
     let mut bytes = Vec::new();
     frame::encode(&welcome, &mut bytes);
     stream.write_all(&bytes).await?;
+    stream.flush().await?;
     if let Welcome::Refused(why) = welcome {
         warn!(from = %hello.from, "refused a connection: {why}");
         return Ok(());
@@ -73,7 +93,16 @@ async fn connection<S: Service>(service: Arc<S>, stream: net::TcpStream) -> io::
         incoming: None,
     };
     let ended = async {
+        let mut last = 0;
         while let Some((number, request)) = frame::read::<(u64, Request)>(&mut reader).await? {
+            // A frame that comes again must not be carried out again.
+            if number <= last {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("frame {number} after frame {last}"),
+                ));
+            }
+            last = number;
             session.answer(number, request).await;
         }
         Ok(())
@@ -86,6 +115,10 @@ async fn connection<S: Service>(service: Arc<S>, stream: net::TcpStream) -> io::
 
 fn welcome(node: &Node, hello: &Hello) -> Welcome {
     let refuse = |why: String| Welcome::Refused(why);
+    // It becomes part of a file's name, so it must be one that a node can have.
+    if hello.from.as_str().parse::<NodeId>().is_err() {
+        return refuse("it has no node's name".to_owned());
+    }
     if hello.protocol != PROTOCOL {
         return refuse(format!(
             "it speaks protocol {}, this node {PROTOCOL}",
@@ -117,29 +150,36 @@ fn welcome(node: &Node, hello: &Hello) -> Welcome {
 }
 
 async fn write_replies(
-    mut writer: tokio::io::WriteHalf<BufReader<net::TcpStream>>,
-    mut pending: mpsc::Receiver<(u64, Reply)>,
+    mut writer: tokio::io::WriteHalf<BufReader<Stream>>,
+    mut pending: mpsc::Receiver<Answered>,
 ) -> io::Result<()> {
-    let mut bytes = Vec::new();
+    let (mut bytes, mut answered) = (Vec::new(), Vec::new());
     while let Some(first) = pending.recv().await {
         bytes.clear();
         let mut next = Some(first);
-        while let Some(reply) = next.take() {
-            frame::encode(&reply, &mut bytes);
+        while let Some((number, reply, working)) = next.take() {
+            frame::encode(&(number, &reply), &mut bytes);
+            answered.extend(working);
             if bytes.len() < WRITE_BYTES {
                 next = pending.try_recv().ok();
             }
         }
         writer.write_all(&bytes).await?;
+        writer.flush().await?;
+        answered.clear();
     }
     Ok(())
 }
+
+/// A reply to the request with this number; the work for a client ends when it is
+/// written.
+type Answered = (u64, Reply, Option<Working>);
 
 /// One connection's requests, in order.
 struct Session<S> {
     service: Arc<S>,
     from: NodeId,
-    replies: mpsc::Sender<(u64, Reply)>,
+    replies: mpsc::Sender<Answered>,
     incoming: Option<Incoming>,
 }
 
@@ -157,27 +197,43 @@ impl<S: Service> Session<S> {
     async fn answer(&mut self, number: u64, request: Request) {
         let (service, replies) = (self.service.clone(), self.replies.clone());
         match request {
-            Request::Propose(command) => {
+            Request::Propose(command, tag) => {
+                let (working, from) = (service.node().work().begin(), self.from.clone());
                 tokio::spawn(async move {
-                    let reply = Reply::Propose(service.propose(command).await);
-                    let _ = replies.send((number, reply)).await;
+                    let answer = service.propose(command).await;
+                    if let Some(tag) = tag {
+                        match &answer {
+                            Ok(applied) => {
+                                debug!(request_id = %tag, %from, index = applied.index, "applied for a peer")
+                            }
+                            Err(refusal) => {
+                                debug!(request_id = %tag, %from, %refusal, "not applied for a peer")
+                            }
+                        }
+                    }
+                    let _ = replies
+                        .send((number, Reply::Propose(answer), Some(working)))
+                        .await;
                 });
             }
             Request::ReadIndex(proof) => {
                 tokio::spawn(async move {
                     let reply = Reply::ReadIndex(service.confirm(proof).await);
-                    let _ = replies.send((number, reply)).await;
+                    let _ = replies.send((number, reply, None)).await;
                 });
             }
-            Request::Admin(admin) => {
+            Request::Admin(admin, tag) => {
+                let (working, from) = (service.node().work().begin(), self.from.clone());
                 tokio::spawn(async move {
+                    let request_id = tag.as_deref().unwrap_or_default();
+                    info!(request_id, %from, ?admin, "an operator's request");
                     let reply = Reply::Admin(membership::carry_out(service.node(), admin).await);
-                    let _ = replies.send((number, reply)).await;
+                    let _ = replies.send((number, reply, Some(working))).await;
                 });
             }
             request => {
                 let reply = self.raft(request).await.unwrap_or_else(Reply::Failed);
-                let _ = replies.send((number, reply)).await;
+                let _ = replies.send((number, reply, None)).await;
             }
         }
     }
@@ -262,7 +318,7 @@ impl<S: Service> Session<S> {
                     expects: node.expected_incarnation(&self.from),
                 }))
             }
-            Request::Propose(_) | Request::ReadIndex(_) | Request::Admin(_) => {
+            Request::Propose(..) | Request::ReadIndex(_) | Request::Admin(..) => {
                 unreachable!("answered in tasks of their own")
             }
         }

@@ -18,7 +18,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -52,6 +52,8 @@ pub struct LogStore {
     queue: mpsc::Sender<Job>,
     full: Arc<AtomicBool>,
     low: Arc<AtomicBool>,
+    /// Why nothing is written any more, once that is so.
+    failure: Arc<OnceLock<String>>,
     commits: Arc<Histogram>,
 }
 
@@ -93,6 +95,7 @@ impl LogStore {
         let kept = keeping.found(kept);
         let (queue, jobs) = mpsc::channel();
         let full = Arc::new(AtomicBool::new(false));
+        let failure = Arc::new(OnceLock::new());
         let commits = Arc::new(Histogram::default());
         let writer = Writer {
             wal,
@@ -100,6 +103,7 @@ impl LogStore {
             keeping,
             commits: commits.clone(),
             full: full.clone(),
+            failure: failure.clone(),
             records: Vec::new(),
             waiting: Vec::new(),
         };
@@ -112,6 +116,7 @@ impl LogStore {
             queue,
             full,
             low: Arc::default(),
+            failure,
             commits,
         })
     }
@@ -170,8 +175,13 @@ impl LogStore {
             .or(mirror.purged.as_ref().map(|id| id.index))
     }
 
+    fn stopped(&self) -> io::Error {
+        let why = self.failure.get().map_or("it panicked", String::as_str);
+        io::Error::other(format!("the log writer has stopped: {why}"))
+    }
+
     fn enqueue(&self, records: Records, done: Done) -> io::Result<()> {
-        self.queue.send(Job { records, done }).map_err(|_| stopped())
+        self.queue.send(Job { records, done }).map_err(|_| self.stopped())
     }
 }
 
@@ -247,10 +257,6 @@ fn weight(entry: &Entry) -> u64 {
     }
 }
 
-fn stopped() -> io::Error {
-    io::Error::other("the log writer has stopped after a failed write")
-}
-
 /// The thread that writes.
 struct Writer<D: Disk> {
     wal: Wal<D>,
@@ -258,6 +264,7 @@ struct Writer<D: Disk> {
     keeping: Arc<dyn Keeping>,
     commits: Arc<Histogram>,
     full: Arc<AtomicBool>,
+    failure: Arc<OnceLock<String>>,
     records: Vec<Record>,
     waiting: Vec<Done>,
 }
@@ -294,6 +301,9 @@ impl<D: Disk> Writer<D> {
             };
             self.records.clear();
             let failed = written.is_err();
+            if let Err(error) = &written {
+                let _ = self.failure.set(error.to_string());
+            }
             for done in self.waiting.drain(..) {
                 let result = match &written {
                     Ok(()) => Ok(()),
@@ -405,7 +415,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
         let (waiter, done) = oneshot::channel();
         self.enqueue(Records::One(Record::Vote(vote.clone())), Done::Waiter(waiter))?;
-        done.await.map_err(|_| stopped())??;
+        done.await.map_err(|_| self.stopped())??;
         self.mirror.write().vote = Some(vote.clone());
         Ok(())
     }

@@ -132,7 +132,7 @@ fn settings_that_make_no_sense_are_one_line_and_254() {
                 "--deadline-ms",
                 "0",
             ],
-            "a deadline of 0 ms",
+            "give --deadline-ms at least 1",
         ),
         (&["--config", path], "kvnode.toml:2:"),
         (&["--config", "/nowhere.toml"], "there is no such file"),
@@ -167,4 +167,61 @@ fn settings_that_make_no_sense_are_one_line_and_254() {
     ]);
     assert_eq!(output.status.code(), Some(254));
     assert!(text(&output.stderr).contains("cannot listen on"), "{output:?}");
+}
+
+/// A flag beats its variable, which beats the file, which beats the default; what is
+/// printed says which it was, and is a file that says the same.
+#[test]
+fn the_effective_settings_say_where_they_come_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kvnode.toml");
+    let text_of_file = "node = \"n1\"\ncluster = \"n1=127.0.0.1:1:2\"\ndata_dir = \"x\"\nheartbeat_ms = 10\n\
+        election_min_ms = 50\ndeadline_ms = 700\n";
+    kvnode::env::fs::write_durably(&file, text_of_file.as_bytes()).unwrap();
+    let check = |file: &std::path::Path| {
+        Command::new(env!("CARGO_BIN_EXE_kvnode"))
+            .args(["--check-config", "--heartbeat-ms", "20", "--config"])
+            .arg(file)
+            .env("KVNODE_ELECTION_MIN_MS", "60")
+            .env("KVNODE_HEARTBEAT_MS", "30")
+            .output()
+            .unwrap()
+    };
+    let output = check(&file);
+    let told = text(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    let place = file.display();
+    for (setting, source) in [
+        ("heartbeat_ms = 20", "flag".to_owned()),
+        (
+            "election_min_ms = 60",
+            "variable KVNODE_ELECTION_MIN_MS".to_owned(),
+        ),
+        ("deadline_ms = 700", format!("file {place}:6")),
+        ("election_max_ms = 120", "default".to_owned()),
+        ("node = \"n1\"", format!("file {place}:1")),
+    ] {
+        let line = told
+            .lines()
+            .find(|line| line.starts_with(setting))
+            .unwrap_or_else(|| panic!("{setting}: {told}"));
+        assert!(line.ends_with(&format!("# {source}")), "{line}");
+    }
+    let again = folder.path().join("again.toml");
+    kvnode::env::fs::write_durably(&again, told.as_bytes()).unwrap();
+    assert!(check(&again).status.success());
+
+    let wrong = format!("{text_of_file}colour = \"red\"\nsnapshot_every = \"often\"\nelection_max_ms = 55\n");
+    kvnode::env::fs::write_durably(&file, wrong.as_bytes()).unwrap();
+    let output = check(&file);
+    assert_eq!(output.status.code(), Some(254));
+    let told = text(&output.stderr);
+    for want in [
+        format!("{place}:7: there is no setting 'colour'"),
+        format!("{place}:8: snapshot_every: invalid type"),
+        "an election must take at least".to_owned(),
+    ] {
+        assert!(told.contains(&want), "{want}: {told}");
+    }
+    assert_eq!(told.lines().count(), 3, "{told}");
 }

@@ -18,6 +18,9 @@ pub(crate) struct Cluster {
     directory: tempfile::TempDir,
     spec: String,
     flags: Vec<String>,
+    variables: Vec<(String, String)>,
+    /// Size of the disk that each node gets for itself, as `mount` takes it.
+    disk: Option<String>,
 }
 
 struct Process {
@@ -79,7 +82,29 @@ impl Cluster {
             directory: tempfile::tempdir().expect("a temporary folder"),
             spec: members.join(","),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            variables: Vec::new(),
+            disk: None,
         }
+    }
+
+    /// The same with variables in the nodes' environment.
+    pub(crate) fn started_with(size: usize, flags: &[&str], variables: &[(&str, &str)]) -> Cluster {
+        let mut cluster = Cluster::planned(size, flags);
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        cluster.variables = variables.iter().map(owned).collect();
+        cluster.start_all();
+        cluster.leader();
+        cluster
+    }
+
+    /// A running cluster whose nodes have a small disk each, in memory, mounted in a
+    /// namespace that ends with the node.
+    pub(crate) fn started_on_disks(size: usize, disk: &str, flags: &[&str]) -> Cluster {
+        let mut cluster = Cluster::planned(size, flags);
+        cluster.disk = Some(disk.to_owned());
+        cluster.start_all();
+        cluster.leader();
+        cluster
     }
 
     /// A cluster of `size` running nodes that has a leader.
@@ -132,7 +157,20 @@ impl Cluster {
     }
 
     fn command(&self, node: usize) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kvnode"));
+        let program = env!("CARGO_BIN_EXE_kvnode");
+        let mut command = match &self.disk {
+            None => Command::new(program),
+            Some(size) => {
+                let mounted =
+                    "mkdir -p \"$1\" && mount -t tmpfs -o \"size=$0\" tmpfs \"$1\" && shift && exec \"$@\"";
+                let mut command = Command::new("unshare");
+                command
+                    .args(["--user", "--map-root-user", "--mount", "sh", "-c", mounted, size])
+                    .arg(self.data(node))
+                    .arg(program);
+                command
+            }
+        };
         command
             .args([
                 "--node",
@@ -143,6 +181,7 @@ impl Cluster {
             ])
             .arg(self.data(node))
             .args(&self.flags)
+            .envs(self.variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(append_to(&self.log(node)));
@@ -172,10 +211,59 @@ impl Cluster {
         }
     }
 
+    /// What nodes are started with from now on.
+    pub(crate) fn set_flags(&mut self, flags: Vec<String>) {
+        self.flags = flags;
+    }
+
     /// Removes a node's directory.
     #[expect(clippy::disallowed_methods, reason = "the tests are the outside world")]
     pub(crate) fn wipe(&self, node: usize) {
         std::fs::remove_dir_all(self.data(node)).expect("the directory can be removed");
+    }
+
+    /// A path in a node's directory, as the node sees it.
+    pub(crate) fn within(&self, node: usize, name: &str) -> PathBuf {
+        let child = self.nodes[node - 1].child.as_ref().expect("the node runs");
+        let root = PathBuf::from(format!("/proc/{}/root", child.id()));
+        let data = self.data(node);
+        root.join(data.strip_prefix("/").expect("an absolute path"))
+            .join(name)
+    }
+
+    /// A running node's process id.
+    pub(crate) fn pid(&self, node: usize) -> u32 {
+        self.nodes[node - 1].child.as_ref().expect("the node runs").id()
+    }
+
+    /// A node's Raft address.
+    pub(crate) fn raft(&self, node: usize) -> SocketAddr {
+        let member = self.member(node);
+        let address = member["raft"].as_str().expect("an address");
+        address.parse().expect("an address of numbers")
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self, node: usize) {
+        self.signal(node, nix::sys::signal::Signal::SIGTERM);
+    }
+
+    /// Sends a signal to a node that runs.
+    pub(crate) fn signal(&self, node: usize, signal: nix::sys::signal::Signal) {
+        let child = self.nodes[node - 1].child.as_ref().expect("the node runs");
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        nix::sys::signal::kill(pid, signal).expect("it can be signalled");
+    }
+
+    /// Whether a node's process has not ended yet.
+    pub(crate) fn runs(&mut self, node: usize) -> bool {
+        let child = self.nodes[node - 1].child.as_mut().expect("the node was started");
+        child.try_wait().expect("its status").is_none()
+    }
+
+    /// All nodes' HTTP addresses.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(|node| node.http).collect()
     }
 
     /// SIGKILL.

@@ -5,9 +5,17 @@ mod http;
 
 mod api;
 mod bootstrap;
+mod certs;
 mod cli;
+mod deploy;
+mod disk;
 mod durability;
 mod failover;
 mod features;
+mod limits;
+mod load;
 mod membership;
+mod operations;
+mod peers;
 mod planted;
+mod security;
