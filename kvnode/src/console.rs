@@ -98,7 +98,7 @@ pub async fn carry_out(client: &mut Client, line: Line) -> anyhow::Result<bool> 
         }
         Line::Watch(target) => {
             client::watch(client.access(), client.node(), &target, |event| {
-                println!("{event}")
+                println!("{event}");
             })
             .await?;
             Ok(true)

@@ -204,10 +204,10 @@ impl<S: Service> Session<S> {
                     if let Some(tag) = tag {
                         match &answer {
                             Ok(applied) => {
-                                debug!(request_id = %tag, %from, index = applied.index, "applied for a peer")
+                                debug!(request_id = %tag, %from, index = applied.index, "applied for a peer");
                             }
                             Err(refusal) => {
-                                debug!(request_id = %tag, %from, %refusal, "not applied for a peer")
+                                debug!(request_id = %tag, %from, %refusal, "not applied for a peer");
                             }
                         }
                     }

@@ -27,6 +27,8 @@ pub enum Role {
 }
 
 impl Role {
+    const ALL: [Role; 3] = [Role::Read, Role::Write, Role::Admin];
+
     /// Its name in the file.
     pub fn name(self) -> &'static str {
         match self {
@@ -37,9 +39,7 @@ impl Role {
     }
 
     fn named(name: &str) -> Option<Role> {
-        [Role::Read, Role::Write, Role::Admin]
-            .into_iter()
-            .find(|role| role.name() == name)
+        Role::ALL.into_iter().find(|role| role.name() == name)
     }
 }
 
@@ -88,11 +88,8 @@ impl Tokens {
             role = u8::conditional_select(&role, &(*known_role as u8), same);
             found |= same;
         }
-        bool::from(found).then(|| match role {
-            role if role == Role::Admin as u8 => Role::Admin,
-            role if role == Role::Write as u8 => Role::Write,
-            _ => Role::Read,
-        })
+        let named = Role::ALL.into_iter().find(|known| *known as u8 == role);
+        named.filter(|_| bool::from(found))
     }
 }
 
