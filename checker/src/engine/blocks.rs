@@ -12,7 +12,8 @@
 //! - Otherwise f(A) < s(A) <= f(B) and f(A) < s(B), so min(A) < min(B).
 //!
 //! Operations of unknown outcome count only if their value was seen. A failed cas saw that some value was not
-//! there; those are put into the order afterwards, and where that fails the search decides.
+//! there; those are put into the order afterwards. Where one finds no place, blocks close by are moved, as far as
+//! they may be, until it does; where that fails the search decides.
 
 use super::machine::{Machine, Shape, StateId};
 use super::problem::{CallId, Moment, Need, Problem};
@@ -65,20 +66,52 @@ pub(crate) fn decide<M: Machine>(problem: &Problem<M>) -> Blocks {
         return Blocks::Illegal;
     };
     blocks.sort_by_key(|block| block.place);
-    let order: Vec<CallId> = blocks
-        .iter()
-        .flat_map(|block| block.calls.iter().copied())
-        .collect();
-    if !clusters.in_time(&order) {
-        return Blocks::Illegal;
+    let mut used = 0;
+    for repair in 0..REPAIRS {
+        let order: Vec<CallId> = blocks
+            .iter()
+            .flat_map(|block| block.calls.iter().copied())
+            .collect();
+        if !clusters.in_time(&order) {
+            // Sorted, they are in time if they can be.
+            return if repair == 0 {
+                Blocks::Illegal
+            } else {
+                Blocks::NotApplicable
+            };
+        }
+        if clusters.differs.is_empty() {
+            return Blocks::Legal(order);
+        }
+        let homeless = match clusters.place_differs(problem, &order) {
+            Ok(order) => return Blocks::Legal(order),
+            Err(homeless) => homeless,
+        };
+        let starts: Vec<usize> = blocks
+            .iter()
+            .scan(0, |calls, block| {
+                *calls += block.calls.len();
+                Some(*calls - block.calls.len())
+            })
+            .collect();
+        for (differs, value, near) in homeless {
+            // Blocks have moved a little since they were counted.
+            let near = starts.partition_point(|&start| start < near);
+            if clusters.holds_throughout(differs, value) {
+                return Blocks::Illegal;
+            }
+            if !clusters.make_room(problem, &mut blocks, differs, value, near, &mut used) {
+                return Blocks::NotApplicable;
+            }
+        }
     }
-    if clusters.differs.is_empty() {
-        return Blocks::Legal(order);
-    }
-    clusters
-        .place_differs(problem, &order)
-        .map_or(Blocks::NotApplicable, Blocks::Legal)
+    Blocks::NotApplicable
 }
+
+/// How often blocks are moved to make room for all observations that found none.
+const REPAIRS: usize = 8;
+/// How far a block is moved for that.
+const MOVED: usize = 12;
 
 struct Clusters {
     of: Vec<Cluster>,
@@ -88,6 +121,8 @@ struct Clusters {
     maybe: Vec<(StateId, StateId, CallId)>,
     /// Observations that some value was not there.
     differs: Vec<(CallId, StateId)>,
+    /// Writes of unknown outcome that nobody saw, by invocation.
+    unseen: Vec<CallId>,
     moments: usize,
 }
 
@@ -96,6 +131,10 @@ struct Block {
     calls: Vec<CallId>,
     /// min(f, s), shifted to make room for the block that was there from the beginning.
     place: u32,
+    /// f
+    first_completed: u32,
+    /// s
+    last_invoked: u32,
 }
 
 impl Clusters {
@@ -120,6 +159,7 @@ impl Clusters {
             init,
             maybe: Vec::new(),
             differs: Vec::new(),
+            unseen: Vec::new(),
             moments: problem.moments.len(),
         };
         let first = clusters.cluster(init);
@@ -196,6 +236,8 @@ impl Clusters {
         for at in 0..self.of.len() {
             let cluster = &self.of[at];
             if !cluster.seen {
+                self.unseen
+                    .extend(cluster.maker.filter(|_| cluster.from.is_none()));
                 continue;
             }
             if !cluster.made {
@@ -208,6 +250,7 @@ impl Clusters {
                 }
             }
         }
+        self.unseen.sort_unstable();
         Some(self)
     }
 
@@ -260,7 +303,12 @@ impl Clusters {
                 first_completed.min(last_invoked) + 1
             };
             if !calls.is_empty() {
-                blocks.push(Block { calls, place });
+                blocks.push(Block {
+                    calls,
+                    place,
+                    first_completed,
+                    last_invoked,
+                });
             }
         }
         // Exchanges that only lead to one another begin nowhere.
@@ -278,8 +326,13 @@ impl Clusters {
         })
     }
 
-    /// Puts the observations that a value was not there where it was not; nothing if there is no place for one.
-    fn place_differs<M: Machine>(&self, problem: &Problem<M>, order: &[CallId]) -> Option<Vec<CallId>> {
+    /// Puts the observations that a value was not there where it was not. Otherwise says which have no place, with
+    /// the value and a place of the order close by.
+    fn place_differs<M: Machine>(
+        &self,
+        problem: &Problem<M>,
+        order: &[CallId],
+    ) -> Result<Vec<CallId>, Vec<(CallId, StateId, usize)>> {
         // The value in each gap, gap g being before the g-th call of the order.
         let mut values = Vec::with_capacity(order.len() + 1);
         values.push(self.init);
@@ -318,6 +371,7 @@ impl Clusters {
         }
         // By invocation; one that completed before another was invoked must not come behind it.
         let mut placed: Vec<(usize, u32, CallId)> = Vec::new();
+        let mut homeless = Vec::new();
         let mut done: Vec<(u32, usize)> = Vec::new();
         let mut after_done = 0;
         let mut waiting = std::collections::BinaryHeap::new();
@@ -336,10 +390,14 @@ impl Clusters {
                 gap = change[gap];
             }
             if gap > most[span.completed as usize] || gap >= values.len() {
-                return None;
+                homeless.push((call, value, least[span.invoked as usize]));
+                continue;
             }
             waiting.push(std::cmp::Reverse((span.completed, gap)));
             placed.push((gap, span.invoked, call));
+        }
+        if !homeless.is_empty() {
+            return Err(homeless);
         }
         placed.sort_unstable_by_key(|&(gap, invoked, _)| (gap, invoked));
         let mut whole = Vec::with_capacity(order.len() + placed.len());
@@ -353,7 +411,145 @@ impl Clusters {
             }
             whole.extend(call);
         }
-        Some(whole)
+        Ok(whole)
+    }
+
+    /// Whether a value was there all the time while something observed that it was not.
+    fn holds_throughout(&self, differs: CallId, value: StateId) -> bool {
+        let Some(cluster) = self.of.get(value.0 as usize).filter(|cluster| cluster.seen) else {
+            return false;
+        };
+        let span = |call: &CallId| self.spans[call.0 as usize];
+        let during = span(&differs);
+        let there = cluster.maker.iter().chain(&cluster.readers);
+        let began =
+            cluster.maker.is_none() || there.clone().any(|call| span(call).completed < during.invoked);
+        let after = there.chain(&cluster.taken_by);
+        began && after.clone().any(|call| span(call).invoked > during.completed)
+    }
+
+    /// Moves a block so that an observation finds a place where the value is another. Says whether that did it, as
+    /// far as can be seen from close by.
+    fn make_room<M: Machine>(
+        &self,
+        problem: &Problem<M>,
+        blocks: &mut [Block],
+        differs: CallId,
+        value: StateId,
+        near: usize,
+        used: &mut usize,
+    ) -> bool {
+        let (from, to) = (
+            near.saturating_sub(2 * MOVED),
+            (near + 2 * MOVED).min(blocks.len()),
+        );
+        let window = &mut blocks[from..to];
+        let makes = |block: &Block| {
+            block
+                .calls
+                .iter()
+                .any(|call| self.makes(problem, *call) == Some(value))
+        };
+        let Some(at) = window.iter().position(makes) else {
+            return false;
+        };
+        if self.has_place(problem, window, differs, value) {
+            return true;
+        }
+        // A write of unknown outcome that nobody saw may have ended it.
+        let block = &mut window[at];
+        let ends_with = block
+            .calls
+            .iter()
+            .rev()
+            .find_map(|call| self.makes(problem, *call));
+        if ends_with == Some(value)
+            && let Some(&unseen) = self.unseen.get(*used)
+            && self.spans[unseen.0 as usize].invoked <= block.last_invoked
+        {
+            block.calls.push(unseen);
+            if self.has_place(problem, window, differs, value) {
+                *used += 1;
+                return true;
+            }
+            window[at].calls.pop();
+        }
+        // The block itself, later or earlier; or one that comes after it, to right behind it.
+        for distance in 1..=MOVED {
+            let later = (at + distance < window.len()).then(|| (at, at + distance));
+            let earlier = (distance <= at).then(|| (at, at - distance));
+            let closer = (distance > 1 && at + distance < window.len()).then(|| (at + distance, at + 1));
+            for (old, new) in [later, earlier, closer].into_iter().flatten() {
+                if self.may_move(window, old, new) {
+                    turn(window, old, new);
+                    if self.has_place(problem, window, differs, value) {
+                        return true;
+                    }
+                    turn(window, new, old);
+                }
+            }
+        }
+        false
+    }
+
+    fn makes<M: Machine>(&self, problem: &Problem<M>, call: CallId) -> Option<StateId> {
+        match problem.machine.shape(problem.call(call).class) {
+            Shape::Overwrite(to) | Shape::Exchange(_, to) => Some(to),
+            Shape::Observation | Shape::Total | Shape::General => None,
+        }
+    }
+
+    /// Whether a block may come to another place, past all between.
+    fn may_move(&self, blocks: &[Block], old: usize, new: usize) -> bool {
+        let must_come_before = |one: &Block, other: &Block| one.first_completed < other.last_invoked;
+        let moved = &blocks[old];
+        if old < new {
+            blocks[old + 1..=new]
+                .iter()
+                .all(|passed| !must_come_before(moved, passed))
+        } else {
+            moved.place > 0
+                && blocks[new..old]
+                    .iter()
+                    .all(|passed| passed.place > 0 && !must_come_before(passed, moved))
+        }
+    }
+
+    /// Whether an observation has a place among these blocks.
+    fn has_place<M: Machine>(
+        &self,
+        problem: &Problem<M>,
+        blocks: &[Block],
+        differs: CallId,
+        value: StateId,
+    ) -> bool {
+        let span = self.spans[differs.0 as usize];
+        let calls = || blocks.iter().flat_map(|block| block.calls.iter().copied());
+        let least = calls()
+            .enumerate()
+            .filter(|(_, call)| self.spans[call.0 as usize].completed < span.invoked)
+            .last()
+            .map_or(0, |(at, _)| at + 1);
+        let mut state = None;
+        for (at, call) in calls().enumerate() {
+            if at >= least && at > 0 && state.is_some_and(|state| state != value) {
+                return true;
+            }
+            if self.spans[call.0 as usize].invoked > span.completed {
+                return false;
+            }
+            state = self.makes(problem, call).or(state);
+        }
+        state.is_some_and(|state| state != value)
+    }
+}
+
+/// Takes something out of its place and puts it into another.
+fn turn<T>(things: &mut [T], old: usize, new: usize) {
+    if old < new {
+        things[old..=new].rotate_left(1);
+    } else {
+        things[new..=old].rotate_right(1);
     }
 }
 

@@ -15,6 +15,8 @@
 //!   possible.
 //! - A configuration that a failed one covers is not tried again (see [`Memo::covers`]).
 
+use rustc_hash::FxHashMap;
+
 use super::budget::{Exhausted, MOVES_PER_LOOK, Meter};
 use super::lessons::Lessons;
 use super::machine::{ClassId, Machine, Shape, StateId};
@@ -75,7 +77,9 @@ pub(crate) fn search<M: Machine>(problem: &mut Problem<M>, meter: &mut Meter<'_>
 #[cfg(test)]
 pub(crate) fn search_in_depth<M: Machine>(problem: &mut Problem<M>, meter: &mut Meter<'_>) -> Answer {
     let (slots, count) = problem.slots();
-    let answer = Search::<M, Wide>::new(problem, slots, count).depth_first(meter, u64::MAX, u64::MAX);
+    let mut search = Search::<M, Wide>::new(problem, slots, count);
+    search.counts_loosely = false;
+    let answer = search.depth_first(meter, u64::MAX, u64::MAX);
     answer.expect("it has all the moves there are")
 }
 
@@ -88,6 +92,7 @@ pub(crate) fn search_in_breadth<M: Machine>(
 ) -> Answer {
     let (slots, count) = problem.slots();
     let mut search = Search::<M, Narrow<1>>::new(problem, slots, count);
+    search.counts_loosely = false;
     let mut standing = Some(search.stand(calm));
     let answer = search.breadth_first(meter, &mut standing, usize::MAX);
     answer.expect("it may fail as often as it must")
@@ -144,6 +149,8 @@ pub(super) struct Search<'p, M, B> {
     tried: Vec<(ClassId, u32, usize)>,
     scratch: Vec<u32>,
     pub(super) lessons: Lessons,
+    /// Whether operations of unknown outcome are not counted while there are plenty.
+    counts_loosely: bool,
 }
 
 /// Moves per moment that the depth-first engine may take before the other has a turn.
@@ -158,6 +165,9 @@ const FAILURES: usize = 12;
 const MORE_FAILURES: usize = 3;
 /// With more than this, the depth-first engine takes the last turn.
 const MOST_FAILURES: usize = 100;
+/// So many unused operations of a class and of unknown outcome need not be counted.
+const PLENTY: u32 = 4;
+
 /// The order in which moves are tried; the least is tried first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
@@ -200,10 +210,23 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             tried: Vec::new(),
             scratch: Vec::new(),
             lessons,
+            counts_loosely: true,
         }
     }
 
     fn decide(mut self, meter: &mut Meter<'_>) -> Answer {
+        let answer = self.take_turns(meter);
+        if let Answer::Legal(steps) = &answer
+            && !self.is_affordable(steps)
+        {
+            self.counts_loosely = false;
+            self.forget();
+            return self.take_turns(meter);
+        }
+        answer
+    }
+
+    fn take_turns(&mut self, meter: &mut Meter<'_>) -> Answer {
         let patience = PATIENCE * self.problem.moments.len() as u64 + MOVES_PER_LOOK;
         let (mut stuck, mut failures) = (STUCK, FAILURES);
         let mut standing = None;
@@ -406,7 +429,9 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
                 (self.problem.call(call).class, Taken::Call(call))
             }
             Move::Optional(class) => {
-                here.used = self.usages.with(here.used, class);
+                if !self.is_plenty(class, here.used) {
+                    here.used = self.usages.with(here.used, class);
+                }
                 (class, Taken::Optional(class))
             }
         };
@@ -416,6 +441,36 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             self.hide(&mut here);
         }
         self.settle(&mut here).then_some(here)
+    }
+
+    /// Whether there are so many unused operations of a class and of unknown outcome that nobody need count them.
+    ///
+    /// Not to count is to believe in more of them than there may be. So what cannot be explained then cannot be
+    /// explained at all, and an explanation is counted over afterwards (see [`Search::is_affordable`]).
+    fn is_plenty(&self, class: ClassId, used: UsageId) -> bool {
+        let left = self.window.available_of(class) - self.usages.count(used, class);
+        self.counts_loosely && left >= PLENTY
+    }
+
+    /// Whether an explanation uses no more operations of unknown outcome than there were by then.
+    fn is_affordable(&self, steps: &[Step]) -> bool {
+        let mut invoked: FxHashMap<ClassId, i64> = FxHashMap::default();
+        let mut moments = self.problem.moments.iter().enumerate().peekable();
+        steps.iter().all(|step| {
+            let Taken::Optional(class) = step.what else {
+                return true;
+            };
+            while let Some((_, moment)) = moments.next_if(|(at, _)| *at < step.at as usize) {
+                if let Moment::Invoked(call) = moment.moment()
+                    && self.problem.call(call).need == Need::Optional
+                {
+                    *invoked.entry(self.problem.call(call).class).or_default() += 1;
+                }
+            }
+            let left = invoked.entry(class).or_default();
+            *left -= 1;
+            *left >= 0
+        })
     }
 
     /// Right before an overwrite anything may have come that is possible in every state.
