@@ -176,7 +176,11 @@ fn on_path(program: &Path) -> Result<PathBuf> {
         .with_context(|| format!("{} is not on PATH; install it first", program.display()))
 }
 
-fn sha256(path: &Path) -> Result<String> {
+/// SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256(path: &Path) -> Result<String> {
     let hash = || -> io::Result<String> {
         let mut file = File::open(path)?;
         let mut hasher = Sha256::new();

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::scorecard::Against;
+use crate::workload::{WORKLOADS, Workload};
+
 /// Put a distributed store through an ordeal: a real cluster, real faults, a verdict with its proof.
 ///
 /// Without a command: `run` with its defaults.
@@ -38,6 +41,14 @@ pub enum Command {
     Status(StoreArgs),
     /// Check a recorded run again and rewrite its report
     Analyze(AnalyzeArgs),
+    /// Run every planted bug again and again, and say how many are caught
+    ///
+    /// Examples:
+    ///   workloads scorecard --seeds 10             all of it; goes on where it was killed
+    ///   workloads scorecard --quick                the five quickest bugs, once each
+    ///   workloads scorecard --bugs no-fsync --against default --seeds 20
+    #[command(verbatim_doc_comment)]
+    Scorecard(ScorecardArgs),
     /// List systems, workloads, faults and planted bugs
     List,
 }
@@ -51,39 +62,17 @@ pub enum ClusterKind {
     Docker,
 }
 
-/// The load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum WorkloadKind {
-    /// get, set and cas on many keys, every written value unique.
-    Register,
-}
-
-impl WorkloadKind {
-    /// Its name in folders and reports.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-        }
-    }
-}
-
 /// Flags of `run`.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     /// The store under test: a shipped name (see `list`) or the path of a system file
     #[arg(long, default_value = "kvnode", value_name = "NAME|FILE")]
     pub system: String,
-    /// What the clients do
-    #[arg(long, value_enum, default_value = "register")]
-    pub workload: WorkloadKind,
-    /// Faults to inject, joined by commas; `none` for a quiet run
-    #[arg(
-        long,
-        default_value = "partition,kill",
-        value_delimiter = ',',
-        value_name = "FAULT,..."
-    )]
+    /// What the clients do (see `list`)
+    #[arg(long, default_value = "mix", value_parser = workload, value_name = "NAME")]
+    pub workload: &'static Workload,
+    /// Faults to inject, joined by commas; `none` for a quiet run; left away: what finds most (see `list`)
+    #[arg(long, value_delimiter = ',', value_name = "FAULT,...")]
     pub nemesis: Vec<String>,
     /// Where the cluster runs
     #[arg(long, value_enum, default_value = "lab")]
@@ -169,6 +158,42 @@ pub struct AnalyzeArgs {
     /// How long the checker may search before it says Unknown
     #[arg(long, default_value = "60s", value_parser = duration, value_name = "TIME")]
     pub check_limit: Duration,
+}
+
+/// Flags of `scorecard`.
+#[derive(Debug, Clone, Args)]
+pub struct ScorecardArgs {
+    /// Only these bugs, joined by commas; all where none is named
+    #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
+    pub bugs: Vec<String>,
+    /// How often each is run against each thing
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..), value_name = "N")]
+    pub seeds: u16,
+    /// The first seed; the others follow
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub first_seed: u64,
+    /// Only against these: preset, default, clean
+    #[arg(long, value_delimiter = ',', value_name = "WHAT,...")]
+    pub against: Vec<Against>,
+    /// Begin no run that may not be over by then; the same command goes on later
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub budget: Option<Duration>,
+    /// The five bugs that are caught soonest, once each against their presets: under three minutes
+    #[arg(long, conflicts_with_all = ["seeds", "bugs"])]
+    pub quick: bool,
+    /// Forget the trials that are there
+    #[arg(long)]
+    pub fresh: bool,
+    /// Folder for trials.jsonl, scorecard.md, scorecard.json, scorecard.svg, and the runs that went wrong
+    #[arg(long, default_value = "store/scorecard", value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+fn workload(name: &str) -> Result<&'static Workload, String> {
+    Workload::named(name).ok_or_else(|| {
+        let names: Vec<&str> = WORKLOADS.iter().map(|workload| workload.name).collect();
+        format!("there are: {}", names.join(", "))
+    })
 }
 
 /// `30`, `30s`, `500ms`, `2m`, `1h`.

@@ -93,6 +93,9 @@ impl Client {
             Method::Delete => reqwest::Method::DELETE,
         };
         let mut request = self.http.request(method, url);
+        for (name, value) in operation.headers(&bindings, invocation.repeat.is_some()) {
+            request = request.header(name, value);
+        }
         if let Some(body) = operation.body(&bindings) {
             request = request.json(&body);
         }
@@ -115,7 +118,10 @@ impl Client {
 
 fn bind<'a>(system: &System, invocation: &'a Invocation) -> Bindings<'a> {
     let encoding = system.values.encode;
-    let bindings = Bindings::new().text("key", invocation.key.as_str());
+    let name = invocation.repeat.as_ref().map(|repeat| repeat.name.as_str());
+    let bindings = Bindings::new()
+        .text("key", invocation.key.as_str())
+        .text("request", name.unwrap_or_default());
     match &invocation.value {
         Value::List(pair) if invocation.f == "cas" && pair.len() == 2 => bindings
             .value("old", &pair[0], encoding)

@@ -9,10 +9,15 @@ use nemesis::plan::{Preset, faults_named};
 use rand::RngExt;
 use serde::Serialize;
 
-use crate::cli::{ClusterKind, RunArgs, WorkloadKind};
+use crate::cli::{ClusterKind, RunArgs};
 use crate::cluster::DOCKER_NODES;
 use crate::generator::Pace;
 use crate::system::System;
+use crate::workload::Workload;
+
+/// The faults of a run that names none, as far as the cluster can do them. Measured: these catch most planted
+/// bugs in the least time (docs/bugs/README.md).
+pub const DEFAULT_FAULTS: &[&str] = &["partition", "kill", "pause", "power-failure", "membership"];
 
 /// Everything that decides a run. Written to `test.toml`.
 #[derive(Debug, Clone)]
@@ -22,9 +27,11 @@ pub struct RunConfig {
     /// The store under test.
     pub system: System,
     /// What the clients do.
-    pub workload: WorkloadKind,
+    pub workload: &'static Workload,
     /// The names of faults, families of faults or presets that were typed; empty for none.
     pub nemesis: Vec<String>,
+    /// Whether nobody typed them: then what the cluster cannot do is left out, and said.
+    pub usual_faults: bool,
     /// The faults that they stand for.
     pub faults: Vec<Fault>,
     /// Most faults at once.
@@ -88,15 +95,27 @@ impl RunConfig {
     /// When the system file is wrong, a fault is unknown, or things do not fit together.
     pub fn new(args: &RunArgs) -> Result<Self> {
         let system = System::find(&args.system)?;
-        let (faults, at_once) = faults(&args.nemesis)?;
-        for f in ["get", "set", "cas"] {
-            if !system.operation.contains_key(f) {
+        let usual_faults = args.nemesis.is_empty();
+        let typed = if usual_faults {
+            usual(args.workload, args.cluster, &system)
+        } else {
+            args.nemesis.clone()
+        };
+        let (faults, at_once) = faults(&typed)?;
+        for f in args.workload.needs {
+            if !system.operation.contains_key(*f) {
                 bail!(
                     "the {} workload needs [operation.{f}] in the file of system {}",
-                    args.workload.name(),
+                    args.workload.name,
                     system.name
                 );
             }
+        }
+        if args.workload.name == "retries" && !system.operation["append"].can_repeat() {
+            bail!(
+                "the retries workload needs a header with {{request}} in [operation.append] of the file of system {}",
+                system.name
+            );
         }
         if args.cluster == ClusterKind::Docker {
             if usize::from(args.nodes) != DOCKER_NODES {
@@ -128,12 +147,8 @@ impl RunConfig {
             system_name: args.system.clone(),
             system,
             workload: args.workload,
-            nemesis: args
-                .nemesis
-                .iter()
-                .filter(|name| *name != "none")
-                .cloned()
-                .collect(),
+            nemesis: typed.into_iter().filter(|name| *name != "none").collect(),
+            usual_faults,
             faults,
             at_once,
             cluster: args.cluster,
@@ -159,7 +174,7 @@ impl RunConfig {
     /// The name of the test, as its folder in the store: `kvnode-register`.
     #[must_use]
     pub fn test_name(&self) -> String {
-        let mut name = format!("{}-{}", self.system.name, self.workload.name());
+        let mut name = format!("{}-{}", self.system.name, self.workload.name);
         if let Some(bug) = &self.bug {
             name.push_str(&format!("-bug-{bug}"));
         }
@@ -180,7 +195,7 @@ impl RunConfig {
         };
         let mut settings = vec![
             ("system", self.system.name.clone()),
-            ("workload", self.workload.name().to_owned()),
+            ("workload", self.workload.name.to_owned()),
             ("faults", faults),
             (
                 "cluster",
@@ -227,7 +242,7 @@ impl RunConfig {
             "cargo run --release -p workloads -- run --system {} --workload {} --nemesis {faults} --cluster {} \
              --time-limit {}s --rate {} --concurrency {} --nodes {} --keys {} --ops-per-key {} --timeout {}s --seed {}",
             self.system_name,
-            self.workload.name(),
+            self.workload.name,
             self.cluster_name(),
             self.time_limit.as_secs_f64(),
             self.rate,
@@ -255,7 +270,7 @@ impl RunConfig {
     pub fn to_toml(&self) -> String {
         let file = TestFile {
             system: &self.system_name,
-            workload: self.workload.name(),
+            workload: self.workload.name,
             nemesis: &self.nemesis,
             cluster: self.cluster_name(),
             time_limit_s: self.time_limit.as_secs_f64(),
@@ -273,6 +288,21 @@ impl RunConfig {
         };
         toml::to_string(&file).expect("settings are plain data")
     }
+}
+
+/// The usual faults, as far as a cluster of this kind can do them with this store.
+fn usual(workload: &Workload, cluster: ClusterKind, system: &System) -> Vec<String> {
+    let names = match workload.faults {
+        Some(name) => vec![name],
+        None => DEFAULT_FAULTS.to_vec(),
+    };
+    let possible = |name: &&str| match *name {
+        // Containers keep their disks when they are killed.
+        "power-failure" | "torn-write" => cluster == ClusterKind::Lab,
+        "membership" => system.requests.remove.is_some() && system.requests.add.is_some(),
+        _ => true,
+    };
+    names.into_iter().filter(possible).map(str::to_owned).collect()
 }
 
 /// The faults that the typed names stand for, and how many may be on at once; `none` stands alone.

@@ -44,5 +44,7 @@ pub mod live;
 pub mod recorder;
 pub mod report;
 pub mod runner;
+pub mod scorecard;
 pub mod store;
 pub mod system;
+pub mod workload;

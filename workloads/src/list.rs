@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use clap::ValueEnum;
 use nemesis::plan::{FAULT_NAMES, PRESETS};
 
-use crate::cli::WorkloadKind;
+use crate::config::DEFAULT_FAULTS;
 use crate::system::System;
+use crate::workload::WORKLOADS;
 
 /// Width of the column of names.
 const NAMES: usize = 14;
@@ -21,12 +21,13 @@ pub fn text() -> String {
         line(format!("  {:NAMES$} {}", system.name, system.about));
     }
     line("\nworkloads:".into());
-    for kind in WorkloadKind::value_variants() {
-        let help = kind
-            .to_possible_value()
-            .and_then(|value| value.get_help().map(ToString::to_string));
-        line(format!("  {:NAMES$} {}", kind.name(), help.unwrap_or_default()));
+    for workload in WORKLOADS {
+        line(format!("  {:NAMES$} {}", workload.name, workload.about));
     }
+    line(format!(
+        "\nfaults of a run that names none:\n  {}",
+        DEFAULT_FAULTS.join(", ")
+    ));
     line("\npresets of faults:".into());
     for preset in &PRESETS {
         line(format!("  {:NAMES$} {}", preset.name, preset.purpose));

@@ -7,7 +7,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use workloads::cli::{Cli, Command};
 use workloads::config::RunConfig;
-use workloads::{hand, list, runner};
+use workloads::{hand, list, runner, scorecard};
 
 /// Bad arguments or input.
 const BAD_INPUT: u8 = 254;
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         Some(Command::Analyze(args)) => {
             runner::analyze(&args.path, args.check_limit).map_err(|e| (BAD_INPUT, e))
         }
+        Some(Command::Scorecard(args)) => scorecard::run(&args).map_err(|error| (FAILURE, error)),
         Some(Command::List) => {
             print!("{}", list::text());
             Ok(0)

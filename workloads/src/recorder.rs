@@ -161,7 +161,7 @@ impl Recorder {
 
 fn of_client(process: ProcessId, node: &str, invocation: &Invocation, kind: EventKind) -> Event {
     let mut event = Event::new(0, Nanos(0), process, kind, invocation.f, invocation.value.clone());
-    event.key = Some(Value::from(invocation.key.as_str()));
+    event.key = (!invocation.key.is_empty()).then(|| Value::from(invocation.key.as_str()));
     event.node = Some(node.to_owned());
     event
 }

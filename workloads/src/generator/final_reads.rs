@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use checker::history::{Nanos, Value};
+use checker::history::Nanos;
 
 use super::{Context, Generator, Invocation, Next};
 use crate::system::Outcome;
@@ -10,28 +10,28 @@ use crate::system::Outcome;
 /// How long a worker waits before it asks a node again that could not answer, in nanoseconds.
 const AGAIN_NS: u64 = 20_000_000;
 
-/// Reads every key through every node, each until it succeeds, until a deadline.
+/// Reads everything through every node, each until it succeeds, until a deadline.
 ///
 /// This is what finds an acknowledged write that was lost while nobody looked.
 #[derive(Debug)]
 pub struct FinalReads {
-    /// Per node, the keys that it was not yet asked for.
-    left: Vec<VecDeque<String>>,
+    /// Per node, what it was not yet asked.
+    left: Vec<VecDeque<Invocation>>,
     /// Per node, how many reads are under way.
     open: Vec<usize>,
     deadline: Nanos,
 }
 
 impl FinalReads {
-    /// Reads of `keys` through each of `nodes` nodes, given up at `deadline` on the run's clock.
+    /// What `reads` says is read through each of `nodes` nodes, given up at `deadline` on the run's clock.
     #[must_use]
-    pub fn new(keys: &[String], nodes: usize, deadline: Nanos) -> Self {
-        // Nodes begin at different keys, so that they do not all read the same one at the same time.
+    pub fn new(reads: impl Fn(usize) -> Vec<Invocation>, nodes: usize, deadline: Nanos) -> Self {
+        // Nodes begin at different places, so that they do not all read the same key at the same time.
         let left = (0..nodes)
             .map(|node| {
-                let mut keys: VecDeque<String> = keys.iter().cloned().collect();
-                keys.rotate_left(node * keys.len() / nodes.max(1));
-                keys
+                let mut reads = VecDeque::from(reads(node));
+                reads.rotate_left(node * reads.len() / nodes.max(1));
+                reads
             })
             .collect();
         Self {
@@ -54,13 +54,8 @@ impl Generator for FinalReads {
             return Next::Done;
         }
         match self.left[context.node].pop_front() {
-            Some(key) => {
+            Some(invocation) => {
                 self.open[context.node] += 1;
-                let invocation = Invocation {
-                    f: "get",
-                    key,
-                    value: Value::Nil,
-                };
                 Next::Invoke {
                     at: context.now,
                     intended: None,
@@ -78,7 +73,7 @@ impl Generator for FinalReads {
     fn update(&mut self, context: Context, invocation: &Invocation, outcome: &Outcome) {
         self.open[context.node] -= 1;
         if !matches!(outcome, Outcome::Ok { .. }) {
-            self.left[context.node].push_back(invocation.key.clone());
+            self.left[context.node].push_back(invocation.clone());
         }
     }
 }

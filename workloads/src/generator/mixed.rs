@@ -1,29 +1,49 @@
-//! Reads, writes and compare-and-sets on a moving window of keys.
+//! Operations on a moving window of keys of several kinds.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use checker::history::Value;
 use rand::rngs::ChaCha12Rng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Context, Generator, Invocation, Next};
+use super::{Context, Generator, Invocation, Next, Repeat, Window};
 use crate::system::Outcome;
 
+/// What is done to a key, as long as it is in use. A key keeps to one kind, so that its subhistory stays as
+/// simple to judge as it can be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// `get` and `set`.
+    Plain,
+    /// `get`, `set` and `cas`.
+    Register,
+    /// The same, and `delete`.
+    Mortal,
+    /// `get` and `append`.
+    Text,
+    /// The same, and each `append` may be sent more than once, under one name.
+    Repeated,
+}
+
 /// What the mix is made of.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MixedOptions {
     /// Decides every choice.
     pub seed: u64,
     /// How many keys are in use at any time; at least 1.
     pub keys: usize,
-    /// After how many operations a key is left alone and a fresh one takes its place; at least 1.
+    /// After how many operations a key is left alone and a fresh one takes its place; at least 1. Keys that
+    /// grow with every write retire after half as many.
     pub operations_per_key: u32,
+    /// The kinds of keys and their weights; at least one weighs something.
+    pub kinds: Vec<(Kind, u32)>,
     /// Share of reads, 0 to 1.
     pub reads: f64,
-    /// Share of plain writes, 0 to 1; what is left are compare-and-sets.
-    pub writes: f64,
     /// Share of compare-and-sets that expect a value known to be old, 0 to 1.
     pub hopeless: f64,
+    /// Share of the operations that may be sent again whose first answer counts as lost, 0 to 1.
+    pub lost: f64,
 }
 
 impl Default for MixedOptions {
@@ -32,34 +52,42 @@ impl Default for MixedOptions {
             seed: 0,
             keys: 10,
             operations_per_key: 400,
+            kinds: vec![(Kind::Register, 1)],
             reads: 0.5,
-            writes: 0.25,
             hopeless: 0.1,
+            lost: 0.1,
         }
     }
 }
 
 /// How many of the last known values of a key are kept: the newest to expect, the others to expect in vain.
 const KNOWN: usize = 4;
+/// How many clients name requests. Few, so that several requests of one client are under way at once.
+const CLIENTS: u64 = 3;
+/// Of the answers that count as lost, the share whose client asks again only after a while, when the node that
+/// knew the request may have been restarted, or may have had a snapshot.
+const LATE: f64 = 0.15;
+/// How long such a client waits, in milliseconds.
+const LATE_MS: std::ops::Range<u64> = 500..4_000;
 
-/// An endless mix of `get`, `set` and `cas`.
+/// An endless mix of operations on a few keys.
 ///
 /// A few keys are hot at any time, so that operations contend, and each key retires after a while, so that
 /// its subhistory stays small; retired keys are read again at the end of the run. A `cas` expects the
 /// newest value that any client saw, which makes it succeed often and makes concurrent ones race for the
-/// same value: at most one of those may succeed.
+/// same value: at most one of those may succeed. What is appended is unique for its key and ends in a comma,
+/// so that a text says which appends it has seen, how often, and in which order.
 #[derive(Debug)]
 pub struct Mixed {
     options: MixedOptions,
     rng: ChaCha12Rng,
-    active: Vec<Key>,
-    next_key: u64,
+    window: Window<Key>,
+    next_request: u64,
 }
 
 #[derive(Debug)]
 struct Key {
-    name: String,
-    operations_left: u32,
+    kind: Kind,
     next_value: i64,
     /// Newest last; a fresh key is known to be missing.
     known: VecDeque<Value>,
@@ -69,76 +97,147 @@ impl Mixed {
     /// A mix that has not begun.
     ///
     /// # Panics
-    /// When `keys` or `operations_per_key` is 0.
+    /// When `keys` or `operations_per_key` is 0, or no kind of key weighs anything.
     #[must_use]
     pub fn new(options: MixedOptions) -> Self {
         assert!(
             options.keys > 0 && options.operations_per_key > 0,
             "a mix needs keys and operations"
         );
-        let mut mix = Self {
+        assert!(
+            options.kinds.iter().any(|(_, weight)| *weight > 0),
+            "a mix needs a kind of key"
+        );
+        let mut rng = ChaCha12Rng::seed_from_u64(options.seed);
+        let window = Window::new(options.keys, || options.fresh_key(&mut rng));
+        Self {
             options,
-            rng: ChaCha12Rng::seed_from_u64(options.seed),
-            active: Vec::new(),
-            next_key: 0,
-        };
-        mix.active = (0..options.keys).map(|_| mix.fresh_key()).collect();
-        // Keys retire one after another instead of all at once.
-        for (i, key) in mix.active.iter_mut().enumerate() {
-            let share = (i as u64 + 1) * u64::from(options.operations_per_key) / options.keys as u64;
-            key.operations_left = u32::try_from(share).unwrap_or(u32::MAX).max(1);
+            rng,
+            window,
+            next_request: 0,
         }
-        mix
     }
 
     /// The names of all keys used so far, oldest first.
     #[must_use]
     pub fn keys_used(&self) -> Vec<String> {
-        (0..self.next_key).map(|n| format!("k{n}")).collect()
+        self.window.used()
     }
 
-    fn fresh_key(&mut self) -> Key {
-        let name = format!("k{}", self.next_key);
-        self.next_key += 1;
-        Key {
-            name,
-            operations_left: self.options.operations_per_key,
+    /// The name of the next request that may be sent again, and what becomes of its first answer.
+    fn repeat(&mut self) -> Repeat {
+        let number = self.next_request;
+        self.next_request += 1;
+        let lost = self.rng.random_bool(self.options.lost).then(|| {
+            if self.rng.random_bool(LATE) {
+                Duration::from_millis(self.rng.random_range(LATE_MS))
+            } else {
+                Duration::ZERO
+            }
+        });
+        Repeat {
+            name: format!("c{}:{}", number % CLIENTS, number / CLIENTS),
+            lost,
+        }
+    }
+}
+
+impl MixedOptions {
+    /// Share of each operation, 0 to 1.
+    #[must_use]
+    pub fn shares(&self) -> Vec<(&'static str, f64)> {
+        let changes = 1.0 - self.reads;
+        // Keys that grow retire sooner.
+        let mut sums: std::collections::BTreeMap<&'static str, f64> = [("get", self.reads)].into();
+        let lives = |kind: Kind| match kind {
+            Kind::Plain | Kind::Register | Kind::Mortal => 1.0,
+            Kind::Text | Kind::Repeated => 0.5,
+        };
+        let all: f64 = self
+            .kinds
+            .iter()
+            .map(|(kind, weight)| lives(*kind) * f64::from(*weight))
+            .sum();
+        for (kind, weight) in &self.kinds {
+            let share = changes * lives(*kind) * f64::from(*weight) / all;
+            let parts: &[(&'static str, f64)] = match kind {
+                Kind::Plain => &[("set", 1.0)],
+                Kind::Register => &[("set", 0.5), ("cas", 0.5)],
+                Kind::Mortal => &[("delete", 0.2), ("set", 0.3), ("cas", 0.5)],
+                Kind::Text | Kind::Repeated => &[("append", 1.0)],
+            };
+            for (f, part) in parts {
+                *sums.entry(f).or_default() += share * part;
+            }
+        }
+        sums.into_iter().collect()
+    }
+
+    /// A key that nobody has used, and after how many operations it retires.
+    fn fresh_key(&self, rng: &mut ChaCha12Rng) -> (Key, u32) {
+        let weights: u32 = self.kinds.iter().map(|(_, weight)| weight).sum();
+        let mut dice = rng.random_range(0..weights);
+        let drawn = self.kinds.iter().find(|(_, weight)| {
+            let here = dice < *weight;
+            dice = dice.saturating_sub(*weight);
+            here
+        });
+        let (kind, _) = *drawn.expect("the dice stay below the sum of the weights");
+        let operations = match kind {
+            Kind::Plain | Kind::Register | Kind::Mortal => self.operations_per_key,
+            Kind::Text | Kind::Repeated => self.operations_per_key.div_ceil(2),
+        };
+        let key = Key {
+            kind,
             next_value: 1,
             known: VecDeque::from([Value::Nil]),
+        };
+        (key, operations)
+    }
+}
+
+impl Key {
+    /// What is done to the key, once it is clear that it is no read; `dice` is from 0 to 1.
+    fn change(&mut self, dice: f64, hopeless: Option<usize>) -> (&'static str, Value) {
+        if self.kind == Kind::Mortal && dice < 0.2 {
+            return ("delete", Value::Nil);
+        }
+        let number = self.next_value;
+        self.next_value += 1;
+        match self.kind {
+            Kind::Text | Kind::Repeated => ("append", Value::from(format!("{number},"))),
+            Kind::Plain => ("set", Value::Int(number)),
+            Kind::Register | Kind::Mortal if dice < 0.5 => ("set", Value::Int(number)),
+            Kind::Register | Kind::Mortal => {
+                let at = hopeless.map_or(self.known.len() - 1, |stale| stale % self.known.len());
+                (
+                    "cas",
+                    Value::List(vec![self.known[at].clone(), Value::Int(number)]),
+                )
+            }
         }
     }
 }
 
 impl Generator for Mixed {
     fn next(&mut self, context: Context) -> Next {
-        let at = self.rng.random_range(0..self.active.len());
-        if self.active[at].operations_left == 0 {
-            self.active[at] = self.fresh_key();
-        }
+        let place = self.rng.random_range(0..self.window.size());
+        let read = self.rng.random_bool(self.options.reads);
         let dice: f64 = self.rng.random();
-        let hopeless = self.rng.random_bool(self.options.hopeless);
         let stale = self.rng.random_range(0..KNOWN);
-        let key = &mut self.active[at];
-        key.operations_left -= 1;
-        let mut fresh_value = || {
-            let value = Value::Int(key.next_value);
-            key.next_value += 1;
-            value
-        };
-        let (f, value) = if dice < self.options.reads {
+        let hopeless = self.rng.random_bool(self.options.hopeless).then_some(stale);
+        let (options, rng) = (&self.options, &mut self.rng);
+        let (name, key) = self.window.take(place, || options.fresh_key(rng));
+        let (f, value) = if read {
             ("get", Value::Nil)
-        } else if dice < self.options.reads + self.options.writes {
-            ("set", fresh_value())
         } else {
-            let newest = key.known.len() - 1;
-            let expected = key.known[if hopeless { stale % key.known.len() } else { newest }].clone();
-            ("cas", Value::List(vec![expected, fresh_value()]))
+            key.change(dice, hopeless)
         };
-        let invocation = Invocation {
-            f,
-            key: key.name.clone(),
-            value,
-        };
+        let mut invocation = Invocation::new(f, name, value);
+        let repeated = f == "append" && key.kind == Kind::Repeated;
+        if repeated {
+            invocation.repeat = Some(self.repeat());
+        }
         Next::Invoke {
             at: context.now,
             intended: None,
@@ -147,7 +246,10 @@ impl Generator for Mixed {
     }
 
     fn update(&mut self, _context: Context, invocation: &Invocation, outcome: &Outcome) {
-        let Some(key) = self.active.iter_mut().find(|key| key.name == invocation.key) else {
+        if invocation.f == "append" {
+            return;
+        }
+        let Some(key) = self.window.known(&invocation.key) else {
             return;
         };
         let seen = match (outcome, &invocation.value) {

@@ -9,13 +9,23 @@
 //! Every written value is unique for its key. That is what makes verdicts sharp
 //! (a value says which write it came from) and checking fast.
 
+mod compose;
 mod final_reads;
+#[cfg(test)]
+mod golden;
 mod mixed;
 mod pace;
+mod window;
+mod zipf;
 
+pub use compose::{AnyGenerator, Limit, Mix, OnKeys, Phases, Reserve, Then, UntilOk};
 pub use final_reads::FinalReads;
-pub use mixed::{Mixed, MixedOptions};
-pub use pace::{Pace, Paced, TimeLimit};
+pub use mixed::{Kind, Mixed, MixedOptions};
+pub use pace::{Burst, Pace, Paced, Stagger, TimeLimit};
+pub use window::Window;
+pub use zipf::Zipf;
+
+use std::time::Duration;
 
 use checker::history::{Nanos, Value};
 
@@ -26,10 +36,34 @@ use crate::system::Outcome;
 pub struct Invocation {
     /// The operation's name in histories: `get`, `set`, `cas`.
     pub f: &'static str,
-    /// The key it is about.
+    /// The key it is about; empty for operations over several keys, which name them in their value.
     pub key: String,
     /// The invoked value, as the model of the history wants it.
     pub value: Value,
+    /// Whether it may be sent more than once.
+    pub repeat: Option<Repeat>,
+}
+
+impl Invocation {
+    /// An operation that is sent once.
+    #[must_use]
+    pub fn new(f: &'static str, key: impl Into<String>, value: Value) -> Self {
+        Self {
+            f,
+            key: key.into(),
+            value,
+            repeat: None,
+        }
+    }
+}
+
+/// Permission to send an operation again, under one name, until there is an answer: the store must do it once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeat {
+    /// The name that all attempts share: `client:number`.
+    pub name: String,
+    /// Where the first answer counts as lost on its way: how long it takes the client to ask again.
+    pub lost: Option<Duration>,
 }
 
 /// Who asks, and when.
@@ -92,6 +126,12 @@ mod tests {
             seed,
             keys: 4,
             operations_per_key: 50,
+            kinds: vec![
+                (Kind::Register, 2),
+                (Kind::Mortal, 1),
+                (Kind::Text, 1),
+                (Kind::Repeated, 1),
+            ],
             ..MixedOptions::default()
         }
     }
@@ -133,15 +173,17 @@ mod tests {
             *per_key.entry(invocation.key.clone()).or_default() += 1;
             seen.insert(invocation.f);
             let new = match (&invocation.f, &invocation.value) {
-                (&"set", value) => value.clone(),
+                (&("set" | "append"), value) => value.clone(),
                 (&"cas", Value::List(pair)) => pair[1].clone(),
-                (&"get", Value::Nil) => continue,
+                (&("get" | "delete"), Value::Nil) => continue,
                 other => panic!("{other:?}"),
             };
-            let Value::Int(new) = new else { panic!("{new:?}") };
             assert!(written.insert((invocation.key, new)), "written twice");
         }
-        assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["cas", "get", "set"]);
+        assert_eq!(
+            seen.into_iter().collect::<Vec<_>>(),
+            ["append", "cas", "delete", "get", "set"]
+        );
         assert!(per_key.len() >= 5000 / 50, "{} keys", per_key.len());
         assert!(per_key.values().all(|n| *n <= 50));
     }
@@ -192,8 +234,8 @@ mod tests {
 
     #[test]
     fn final_reads_read_every_key_through_every_node_until_one_succeeds() {
-        let keys = ["a".to_owned(), "b".to_owned()];
-        let mut generator = FinalReads::new(&keys, 2, Nanos(10_000));
+        let reads = ["a", "b"].map(|key| Invocation::new("get", key, Value::Nil));
+        let mut generator = FinalReads::new(|_| reads.to_vec(), 2, Nanos(10_000));
         let context = |now, worker| Context {
             now: Nanos(now),
             worker,
@@ -236,7 +278,7 @@ mod tests {
 
     #[test]
     fn final_reads_give_up_at_their_deadline() {
-        let mut generator = FinalReads::new(&["a".to_owned()], 1, Nanos(10));
+        let mut generator = FinalReads::new(|_| vec![Invocation::new("get", "a", Value::Nil)], 1, Nanos(10));
         let context = |now| Context {
             now: Nanos(now),
             worker: 0,

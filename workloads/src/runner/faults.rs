@@ -24,15 +24,27 @@ pub(super) struct Watch {
     recorder: Arc<Recorder>,
     live: Arc<Live>,
     in_force: Arc<Mutex<BTreeMap<FaultId, String>>>,
+    /// What to turn true when a node dies that nobody killed.
+    stop: Option<watch::Sender<bool>>,
+    died: watch::Sender<Option<String>>,
 }
 
 impl Watch {
-    pub(super) fn new(recorder: Arc<Recorder>, live: Arc<Live>) -> Self {
+    /// Ends the load through `stop`, where there is one, when a node dies that nobody killed: the run is invalid
+    /// whatever comes.
+    pub(super) fn new(recorder: Arc<Recorder>, live: Arc<Live>, stop: Option<watch::Sender<bool>>) -> Self {
         Self {
             recorder,
             live,
             in_force: Arc::default(),
+            stop,
+            died: watch::Sender::new(None),
         }
+    }
+
+    /// Which node died that nobody had killed, and that the load was ended for it.
+    pub(super) fn ended_by(&self) -> Option<String> {
+        self.died.borrow().clone().filter(|_| self.stop.is_some())
     }
 
     /// Has `nemesis` tell everything.
@@ -73,6 +85,12 @@ impl Watch {
             Record::Trouble { message } => format!("trouble: {message}"),
         };
         self.live.say(&format!("{:>6.1} s  {line}", now.as_seconds()));
+        if let Record::Crashed { node, .. } = record {
+            self.died.send_replace(Some(format!("{node} died")));
+            if let Some(stop) = &self.stop {
+                stop.send_replace(true);
+            }
+        }
         let mut in_force = self.in_force.lock();
         match record {
             Record::Applied(applied) if !applied.over => {

@@ -5,6 +5,7 @@
 //! end the cluster, check the history, write the report. Ctrl-C ends the load early and leaves the rest as
 //! it is, so that what there is gets checked; a second one ends the program, and the lab with it.
 
+mod attempts;
 mod conclude;
 mod faults;
 mod online;
@@ -27,10 +28,11 @@ use crate::client::Client;
 use crate::cluster::{self, Cluster, LabPlan};
 use crate::config::RunConfig;
 use crate::evidence::{FINAL, LOAD, Minimum, Note, Plan};
-use crate::generator::{FinalReads, Mixed, MixedOptions, Paced, TimeLimit};
+use crate::generator::{FinalReads, Paced, TimeLimit};
 use crate::live::{Live, Tally};
 use crate::recorder::Recorder;
 use crate::store::{RunDir, write_whole};
+use crate::workload::{Load, LoadOptions};
 use conclude::{Particulars, conclude};
 use faults::{Driver, Watch};
 use workers::Crew;
@@ -188,7 +190,11 @@ impl Run<'_> {
         let judge = online::judge(&header, (!config.keep_going).then(|| stop.clone()), &live)?;
         let recorder = Recorder::create(&self.dir.join("history.jsonl"), &header, Some(judge.events))?;
         let recorder = Arc::new(recorder);
-        let watch = Watch::new(recorder.clone(), live.clone());
+        let watch = Watch::new(
+            recorder.clone(),
+            live.clone(),
+            (!config.keep_going).then(|| stop.clone()),
+        );
         watch.over(&mut self.cluster.nemesis.lock());
         let nodes: Vec<(String, SocketAddr)> = self
             .cluster
@@ -201,6 +207,7 @@ impl Run<'_> {
             system: Arc::new(config.system.clone()),
             nodes: nodes.into(),
             client: client.clone(),
+            workload: config.workload,
             recorder: recorder.clone(),
             tally: Arc::new(Tally::default()),
             concurrency: config.concurrency,
@@ -219,19 +226,21 @@ impl Run<'_> {
             load,
             self.break_things(&recorder, &live, &client, stopped.clone())
         );
-        let keys = load?.inner().inner().keys_used();
+        let load = load?;
+        let last = |node| load.inner().inner().final_reads(node);
         let cut_short = match recorder.flush() {
             Ok(()) => interrupted
                 .borrow()
                 .clone()
-                .or_else(|| judge.violated.borrow().clone().filter(|_| !config.keep_going)),
+                .or_else(|| judge.violated.borrow().clone().filter(|_| !config.keep_going))
+                .or_else(|| watch.ended_by()),
             Err(error) => Some(format!("the history cannot be written: {error}")),
         };
         let over = Note::LoadOver { cut_short }.record(&recorder, "load-over");
         live.say(&format!(
-            "{:>6.1} s  load over; healing, then reading {} keys through every node",
+            "{:>6.1} s  load over; healing, then {} reads through every node",
             over.as_seconds(),
-            keys.len()
+            last(0).len()
         ));
 
         let not_ready = self.heal(&client).await;
@@ -240,7 +249,7 @@ impl Run<'_> {
         let (_running, never) = watch::channel(false);
         let deadline = Nanos(recorder.now().0 + FINAL_READS.as_nanos() as u64);
         let reads = crew
-            .work(FinalReads::new(&keys, node_count, deadline), never)
+            .work(FinalReads::new(last, node_count, deadline), never)
             .await?;
         let replicas = self.cluster.replica_states(&config.system, &client, LEVEL).await;
         Note::Over {
@@ -267,8 +276,11 @@ impl Run<'_> {
                 .iter()
                 .map(|member| member.id.to_string())
                 .collect(),
-            ..Header::for_model("kv")
+            ..Header::for_model(config.workload.model)
         };
+        for (name, value) in config.workload.header {
+            header.other.insert((*name).to_owned(), (*value).into());
+        }
         let mut versions = vec![("ordeal", env!("CARGO_PKG_VERSION").to_owned())];
         versions.extend(self.subject.versions());
         versions.push(("kernel", conclude::kernel()));
@@ -302,15 +314,15 @@ impl Run<'_> {
     /// What the run must do to count: some of everything while faults are on, and reads after them.
     fn plan(&self) -> Plan {
         let config = self.config;
-        let mixed = MixedOptions::default();
+        let load = self.clients();
         let planned = config.rate * config.time_limit.as_secs_f64();
-        let of = |share: f64| ((planned * share * LEAST_SHARE) as u64).clamp(LEAST, u64::MAX);
-        let minimum = [
-            (LOAD, "get", of(mixed.reads)),
-            (LOAD, "set", of(mixed.writes)),
-            (LOAD, "cas", of(1.0 - mixed.reads - mixed.writes)),
-            (FINAL, "get", self.config.nodes as u64),
-        ];
+        let of = |share: f64| ((planned * share * LEAST_SHARE) as u64).max(LEAST);
+        let while_loaded = load.shares().into_iter().map(|(f, share)| (LOAD, f, of(share)));
+        let after = load
+            .final_reads(0)
+            .first()
+            .map(|read| (FINAL, read.f, config.nodes as u64));
+        let minimum = while_loaded.chain(after);
         let minimum = minimum.map(|(phase, f, ok)| Minimum {
             phase: phase.to_owned(),
             f: f.to_owned(),
@@ -326,22 +338,28 @@ impl Run<'_> {
         faults.dedup();
         Plan {
             faults,
-            minimum: minimum.to_vec(),
+            minimum: minimum.collect(),
         }
     }
 
-    fn load(&self) -> TimeLimit<Paced<Mixed>> {
+    fn load(&self) -> TimeLimit<Paced<Box<dyn Load>>> {
         let config = self.config;
-        let mixed = Mixed::new(MixedOptions {
-            seed: config.seed,
-            keys: config.keys,
-            operations_per_key: config.operations_per_key,
-            ..MixedOptions::default()
-        });
         TimeLimit::new(
-            Paced::new(mixed, config.pace, config.rate),
+            Paced::new(self.clients(), config.pace, config.rate),
             Nanos(config.time_limit.as_nanos() as u64),
         )
+    }
+
+    /// What the clients do, at nobody's pace.
+    fn clients(&self) -> Box<dyn Load> {
+        let config = self.config;
+        let options = LoadOptions::for_system(
+            &config.system,
+            config.seed,
+            config.keys,
+            config.operations_per_key,
+        );
+        (config.workload.load)(&options)
     }
 
     /// Carries the plan of faults out until it or the load is over.

@@ -11,11 +11,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::attempts;
 use crate::client::Client;
-use crate::generator::{Context, Generator, Next};
+use crate::generator::{Context, Generator, Invocation, Next};
 use crate::live::Tally;
 use crate::recorder::Recorder;
 use crate::system::{Outcome, System};
+use crate::workload::{Say, Workload};
 
 /// How long a worker leaves a node alone that refused it.
 const REFUSED_PAUSE: Duration = Duration::from_millis(20);
@@ -29,6 +31,8 @@ pub(super) struct Crew {
     pub(super) nodes: Arc<[(String, SocketAddr)]>,
     /// Speaks to them.
     pub(super) client: Client,
+    /// Says how an operation is spoken.
+    pub(super) workload: &'static Workload,
     /// Records what they say.
     pub(super) recorder: Arc<Recorder>,
     /// Counts it.
@@ -74,7 +78,7 @@ impl Crew {
         mut stop: watch::Receiver<bool>,
     ) -> u64 {
         let node = worker % self.nodes.len();
-        let (name, address) = &self.nodes[node];
+        let (name, _) = &self.nodes[node];
         let stride = self.concurrency as u64;
         let mut process = self.first_process + worker as u64;
         loop {
@@ -107,7 +111,7 @@ impl Crew {
             let invoked = self
                 .recorder
                 .invoke(ProcessId(process), name, &invocation, intended);
-            let outcome = self.client.invoke(&self.system, *address, &invocation).await;
+            let outcome = self.speak(node, &invocation).await;
             let completed = self
                 .recorder
                 .complete(ProcessId(process), name, &invocation, &outcome);
@@ -132,6 +136,26 @@ impl Crew {
         }
         // Ids of this phase are congruent to the worker; the next multiple is above all of them.
         (process / stride + 1) * stride
+    }
+
+    /// Has the conversation about one operation with a node.
+    async fn speak(&self, node: usize, invocation: &Invocation) -> Outcome {
+        if let Some(repeat) = &invocation.repeat {
+            return attempts::until_answered(self, node, invocation, repeat).await;
+        }
+        let mut answers = Vec::new();
+        loop {
+            match (self.workload.speak)(invocation, &answers) {
+                Say::Ask(asked) => answers.push(self.ask(node, &asked).await),
+                Say::Over(outcome) => return outcome,
+            }
+        }
+    }
+
+    /// Asks a node once.
+    pub(super) async fn ask(&self, node: usize, invocation: &Invocation) -> Outcome {
+        let (_, address) = &self.nodes[node];
+        self.client.invoke(&self.system, *address, invocation).await
     }
 
     /// Sleeps; false where the run was stopped meanwhile.

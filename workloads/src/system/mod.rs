@@ -162,11 +162,14 @@ pub enum Method {
 pub struct Operation {
     /// The HTTP method.
     pub method: Method,
-    /// The path; placeholders: `{key}`, `{value}`, `{old}`, `{new}`.
+    /// The path; placeholders: `{key}`, `{value}`, `{old}`, `{new}`, `{request}`.
     pub path: Template,
     /// The query, percent-encoded when sent; same placeholders.
     #[serde(default)]
     pub query: BTreeMap<String, Template>,
+    /// Headers; one that holds `{request}` is sent only with operations that may be sent again.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Template>,
     /// The JSON body; a string that is one placeholder and nothing else becomes the typed value.
     pub json: Option<serde_json::Value>,
     /// The rules that classify the answer, first match wins.
@@ -174,6 +177,25 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// Whether the store can be told that two requests are one, so that it may be sent again.
+    #[must_use]
+    pub fn can_repeat(&self) -> bool {
+        self.headers.values().any(|template| template.names(REQUEST))
+    }
+
+    /// The headers of a request; `named` says whether the operation may be sent again.
+    pub fn headers<'a>(
+        &'a self,
+        bindings: &'a Bindings<'_>,
+        named: bool,
+    ) -> impl Iterator<Item = (&'a str, String)> {
+        let wanted = move |(_, template): &(&String, &Template)| named || !template.names(REQUEST);
+        self.headers
+            .iter()
+            .filter(wanted)
+            .map(|(name, template)| (name.as_str(), template.fill(bindings)))
+    }
+
     /// The JSON body with its placeholders filled in.
     #[must_use]
     pub fn body(&self, bindings: &Bindings<'_>) -> Option<serde_json::Value> {
@@ -220,7 +242,9 @@ pub enum SystemError {
 }
 
 /// Names of the placeholders that operations may use.
-const OPERATION_PLACEHOLDERS: &[&str] = &["key", "value", "old", "new"];
+const OPERATION_PLACEHOLDERS: &[&str] = &["key", "value", "old", "new", REQUEST];
+/// The placeholder for the name that all attempts of one operation share.
+const REQUEST: &str = "request";
 /// Names of the placeholders that a node's command and environment may use.
 const NODE_PLACEHOLDERS: &[&str] = &["program", "node", "address", "data", "members", "index"];
 /// Names of the placeholders in a member's spelling.
@@ -324,7 +348,7 @@ impl System {
         }
         for (name, operation) in &self.operation {
             allow(&operation.path, OPERATION_PLACEHOLDERS)?;
-            for template in operation.query.values() {
+            for template in operation.query.values().chain(operation.headers.values()) {
                 allow(template, OPERATION_PLACEHOLDERS)?;
             }
             if let Some(json) = &operation.json {

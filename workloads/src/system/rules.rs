@@ -118,8 +118,8 @@ impl Rule {
                 "operation.{operation}: an ok rule must say what was read: `value` or `missing`"
             ));
         }
-        if self.outcome == OutcomeKind::Mismatch && operation != "cas" {
-            return Err(format!("operation.{operation}: only a cas can mismatch"));
+        if self.outcome == OutcomeKind::Mismatch && !matches!(operation, "cas" | "txn") {
+            return Err(format!("operation.{operation}: only a cas or a txn can mismatch"));
         }
         if self.current.is_some() && self.outcome != OutcomeKind::Mismatch {
             return Err(format!("operation.{operation}: `current` belongs to a mismatch"));

@@ -1,0 +1,222 @@
+//! Which run should catch which planted bug, and what it should call what it found.
+
+/// A planted bug of kvnode, as the scorecard sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bug {
+    /// Its name.
+    pub name: &'static str,
+    /// The run that should catch it.
+    pub preset: Preset,
+    /// What a violation that it causes may rightly be called: the anomalies that follow from it.
+    pub causes: &'static [&'static str],
+}
+
+/// A workload with faults that suit it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset {
+    /// The workload, by name.
+    pub workload: &'static str,
+    /// The faults, by name, joined by commas; `none` for none.
+    pub nemesis: &'static str,
+}
+
+const fn preset(workload: &'static str, nemesis: &'static str) -> Preset {
+    Preset { workload, nemesis }
+}
+
+/// What reading without asking a quorum leads to.
+const STALE: &[&str] = &["stale-read", "reads-go-backwards"];
+/// What losing an acknowledged write leads to: nobody sees it, or sees what was there before.
+const LOST: &[&str] = &[
+    "lost-write",
+    "lost-append",
+    "lost-after-power-failure",
+    "stale-read",
+    "reads-go-backwards",
+    "resurrected-value",
+    "divergence",
+];
+/// What doing one request twice leads to.
+const DUPLICATE: &[&str] = &["duplicate", "duplicated-append", "phantom-value"];
+/// What replicas lead to that do not hold the same.
+const APART: &[&str] = &[
+    "divergence",
+    "stale-read",
+    "reads-go-backwards",
+    "lost-write",
+    "lost-append",
+    "resurrected-value",
+];
+
+/// Every bug, in the order of their names.
+pub const BUGS: &[Bug] = &[
+    Bug {
+        name: "ack-before-commit",
+        preset: preset("append", "partition-leader,kill-leader"),
+        causes: LOST,
+    },
+    Bug {
+        name: "append-entries-ignores-prev",
+        preset: preset("append", "partition,kill"),
+        causes: LOST,
+    },
+    Bug {
+        name: "apply-skips-one",
+        preset: preset("kv", "none"),
+        causes: APART,
+    },
+    Bug {
+        name: "cas-not-atomic",
+        preset: preset("cas-register", "none"),
+        causes: &["non-atomic-cas", "wrong-cas", "lost-write"],
+    },
+    Bug {
+        name: "clock-ordered-writes",
+        preset: preset("register", "clock,kill-leader"),
+        causes: LOST,
+    },
+    Bug {
+        name: "delete-ignored-on-replica",
+        preset: preset("kv", "none"),
+        causes: APART,
+    },
+    Bug {
+        name: "dup-apply",
+        preset: preset("retries", "none"),
+        causes: DUPLICATE,
+    },
+    Bug {
+        name: "follower-read",
+        preset: preset("register", "none"),
+        causes: STALE,
+    },
+    Bug {
+        name: "leader-local-read",
+        preset: preset("register", "partition-leader,pause-leader"),
+        causes: STALE,
+    },
+    Bug {
+        name: "lease-too-long",
+        preset: preset("register", "partition-leader,pause-leader"),
+        causes: STALE,
+    },
+    Bug {
+        name: "log-truncated-on-restart",
+        preset: preset("append", "kill-majority,kill-all"),
+        causes: LOST,
+    },
+    Bug {
+        name: "member-removed-still-votes",
+        preset: preset("churn", "membership"),
+        causes: LOST,
+    },
+    Bug {
+        name: "no-fsync",
+        preset: preset("append", "power-failure"),
+        causes: LOST,
+    },
+    Bug {
+        name: "readindex-before-first-commit",
+        preset: preset("register", "kill-leader,partition-leader"),
+        causes: STALE,
+    },
+    Bug {
+        name: "session-seq-greater",
+        preset: preset("retries", "none"),
+        causes: &["lost-write", "lost-append", "stale-read", "reads-go-backwards"],
+    },
+    Bug {
+        name: "snapshot-off-by-one",
+        preset: preset("append", "kill-one,partition-one"),
+        causes: APART,
+    },
+    Bug {
+        name: "snapshot-stale-membership",
+        preset: preset("churn", "membership,kill-one"),
+        causes: LOST,
+    },
+    Bug {
+        name: "snapshot-without-sessions",
+        preset: preset("retries", "kill-one,partition-one"),
+        causes: &["duplicate", "duplicated-append", "phantom-value", "divergence"],
+    },
+    Bug {
+        name: "stale-snapshot-install",
+        preset: preset("append", "partition-one,kill-one"),
+        causes: APART,
+    },
+    Bug {
+        name: "timeout-as-fail",
+        preset: preset("register", "partition-leader,partition-majority"),
+        causes: &["failed-write-visible", "phantom-value"],
+    },
+    Bug {
+        name: "torn-tail-accepted",
+        preset: preset("append", "torn-write"),
+        causes: &[
+            "crash",
+            "divergence",
+            "phantom-value",
+            "lost-append",
+            "lost-write",
+        ],
+    },
+    Bug {
+        name: "vote-not-persisted",
+        preset: preset("append", "kill-majority,crash-loop"),
+        causes: LOST,
+    },
+];
+
+/// The five that are caught soonest: what the gate asks for.
+pub const QUICK: &[&str] = &[
+    "apply-skips-one",
+    "cas-not-atomic",
+    "dup-apply",
+    "follower-read",
+    "delete-ignored-on-replica",
+];
+
+impl Bug {
+    /// The bug of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Bug> {
+        BUGS.iter().find(|bug| bug.name == name)
+    }
+
+    /// Whether a violation called so follows from this bug.
+    #[must_use]
+    pub fn explains(&self, anomaly: &str) -> bool {
+        self.causes.contains(&anomaly)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DEFAULT_FAULTS;
+    use crate::workload::Workload;
+    use nemesis::plan::faults_named;
+
+    #[test]
+    fn every_preset_can_be_typed() {
+        for bug in BUGS {
+            assert!(Workload::named(bug.preset.workload).is_some(), "{}", bug.name);
+            for name in bug.preset.nemesis.split(',') {
+                assert!(
+                    name == "none" || faults_named(name).is_some(),
+                    "{}: {name}",
+                    bug.name
+                );
+            }
+            assert!(!bug.causes.is_empty());
+        }
+        for name in DEFAULT_FAULTS {
+            assert!(faults_named(name).is_some(), "{name}");
+        }
+        for name in QUICK {
+            assert!(Bug::named(name).is_some(), "{name}");
+        }
+        assert!(BUGS.windows(2).all(|two| two[0].name < two[1].name), "in order");
+    }
+}
