@@ -1,5 +1,6 @@
 //! What was typed, checked once and for all.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,7 +18,10 @@ use crate::workload::Workload;
 
 /// The faults of a run that names none, as far as the cluster can do them. Measured: these catch most planted
 /// bugs in the least time (docs/bugs/README.md).
-pub const DEFAULT_FAULTS: &[&str] = &["partition", "kill", "pause", "power-failure", "membership"];
+pub const DEFAULT_FAULTS: &[&str] = &["partition", "kill", "pause", "power-failure", "torn-write"];
+
+/// Simulated disks, which know what was synced, are served through it.
+const FUSE: &str = "/dev/fuse";
 
 /// Everything that decides a run. Written to `test.toml`.
 #[derive(Debug, Clone)]
@@ -30,8 +34,8 @@ pub struct RunConfig {
     pub workload: &'static Workload,
     /// The names of faults, families of faults or presets that were typed; empty for none.
     pub nemesis: Vec<String>,
-    /// Whether nobody typed them: then what the cluster cannot do is left out, and said.
-    pub usual_faults: bool,
+    /// Of the usual faults, those that are left out since they cannot be done here, and why.
+    pub left_out: Vec<String>,
     /// The faults that they stand for.
     pub faults: Vec<Fault>,
     /// Most faults at once.
@@ -95,11 +99,10 @@ impl RunConfig {
     /// When the system file is wrong, a fault is unknown, or things do not fit together.
     pub fn new(args: &RunArgs) -> Result<Self> {
         let system = System::find(&args.system)?;
-        let usual_faults = args.nemesis.is_empty();
-        let typed = if usual_faults {
-            usual(args.workload, args.cluster, &system)
+        let (typed, left_out) = if args.nemesis.is_empty() {
+            usual(args.workload, args.cluster)
         } else {
-            args.nemesis.clone()
+            (args.nemesis.clone(), Vec::new())
         };
         let (faults, at_once) = faults(&typed)?;
         for f in args.workload.needs {
@@ -148,7 +151,7 @@ impl RunConfig {
             system,
             workload: args.workload,
             nemesis: typed.into_iter().filter(|name| *name != "none").collect(),
-            usual_faults,
+            left_out,
             faults,
             at_once,
             cluster: args.cluster,
@@ -290,19 +293,31 @@ impl RunConfig {
     }
 }
 
-/// The usual faults, as far as a cluster of this kind can do them with this store.
-fn usual(workload: &Workload, cluster: ClusterKind, system: &System) -> Vec<String> {
+/// The usual faults, and why some of them are left out.
+fn usual(workload: &Workload, cluster: ClusterKind) -> (Vec<String>, Vec<String>) {
     let names = match workload.faults {
         Some(name) => vec![name],
         None => DEFAULT_FAULTS.to_vec(),
     };
-    let possible = |name: &&str| match *name {
-        // Containers keep their disks when they are killed.
-        "power-failure" | "torn-write" => cluster == ClusterKind::Lab,
-        "membership" => system.requests.remove.is_some() && system.requests.add.is_some(),
-        _ => true,
+    let why_not = |name: &str| match name {
+        "power-failure" | "torn-write" if cluster == ClusterKind::Docker => {
+            Some("containers keep what was not synced when they are killed".to_owned())
+        }
+        "power-failure" | "torn-write" => {
+            let fuse = File::options().read(true).write(true).open(FUSE);
+            fuse.err().map(|error| format!("{FUSE}: {error}"))
+        }
+        _ => None,
     };
-    names.into_iter().filter(possible).map(str::to_owned).collect()
+    let mut usual = Vec::new();
+    let mut left_out = Vec::new();
+    for name in names {
+        match why_not(name) {
+            None => usual.push(name.to_owned()),
+            Some(why) => left_out.push(format!("skipped, not passed: {name} ({why})")),
+        }
+    }
+    (usual, left_out)
 }
 
 /// The faults that the typed names stand for, and how many may be on at once; `none` stands alone.

@@ -75,6 +75,7 @@ pub fn run(config: &RunConfig) -> Result<u8> {
         config.seed,
         dir.path().display()
     );
+    config.left_out.iter().for_each(|note| println!("  {note}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -305,7 +306,7 @@ impl Run<'_> {
                 .iter()
                 .map(|member| member.client.to_string())
                 .collect(),
-            notes: Vec::new(),
+            notes: config.left_out.clone(),
         };
         particulars.into_header(&mut header);
         header

@@ -197,6 +197,7 @@ mod tests {
     use crate::config::DEFAULT_FAULTS;
     use crate::workload::Workload;
     use nemesis::plan::faults_named;
+    use std::path::Path;
 
     #[test]
     fn every_preset_can_be_typed() {
@@ -218,5 +219,38 @@ mod tests {
             assert!(Bug::named(name).is_some(), "{name}");
         }
         assert!(BUGS.windows(2).all(|two| two[0].name < two[1].name), "in order");
+    }
+
+    #[test]
+    fn the_catalogue_has_every_bug_of_kvnode_and_each_has_its_page() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        // The arrows forbid to ask kvnode itself; its list is text.
+        let source = std::fs::read_to_string(root.join("kvnode/src/planted/mod.rs")).expect("kvnode's list");
+        let mut planted: Vec<&str> = source
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("(\"")?.split_once("\", Bug::"))
+            .map(|(name, _)| name)
+            .collect();
+        planted.sort_unstable();
+        let known: Vec<&str> = BUGS.iter().map(|bug| bug.name).collect();
+        assert_eq!(known, planted);
+        assert!(known.len() >= 22);
+        for name in known {
+            let page = root.join(format!("docs/bugs/{name}.md"));
+            let text = std::fs::read_to_string(&page).unwrap_or_default();
+            for wanted in [
+                &format!("# {name}\n"),
+                "## The interleaving",
+                "## Who had it in life",
+                "## What catches it",
+            ] {
+                assert!(text.contains(wanted), "{}: no `{wanted}`", page.display());
+            }
+            let index = std::fs::read_to_string(root.join("docs/bugs/README.md")).unwrap_or_default();
+            assert!(
+                index.contains(&format!("({name}.md)")),
+                "{name} is not in the index"
+            );
+        }
     }
 }
