@@ -11,8 +11,6 @@
 
 mod compose;
 mod final_reads;
-#[cfg(test)]
-mod golden;
 mod mixed;
 mod pace;
 mod window;
