@@ -52,7 +52,7 @@ const APART: &[&str] = &[
 pub const BUGS: &[Bug] = &[
     Bug {
         name: "ack-before-commit",
-        preset: preset("append", "partition-leader,kill-leader"),
+        preset: preset("register", "partition-leader,kill-leader"),
         causes: LOST,
     },
     Bug {
