@@ -8,10 +8,8 @@ use thiserror::Error;
 
 use crate::engine::{self, Answer, Blocks, Budget, Exhausted, Meter, Moment, Problem};
 use crate::explain;
-use crate::history::{Flaw, Form, History, HistoryError, OpId, Outcome, Value, Word};
-use crate::model::{
-    Bag, Counter, Domain, Fifo, General, Lock, Model, MultiRegister, RegisterRules, Registers, Set,
-};
+use crate::history::{Form, History, HistoryError, OpId, Outcome, Value, Word};
+use crate::model::{Domain, General, Judged, Model, RegisterRules, Registers, WithDomain, with_domain};
 use crate::options::{CasFail, CheckOptions, ModelName, Violations};
 use crate::replay::replay;
 use crate::subhistory::{Moments, Subhistories};
@@ -64,73 +62,45 @@ pub fn check(history: &History, options: &CheckOptions) -> Result<Analysis, Chec
         let analysis = transactions::check(history, model, &options.transactions_of(history))?;
         return Ok(analysis.into_analysis(history, options.init_of(history)));
     }
-    let whole = || Subhistories::whole(history);
-    let wrong = |problem| CheckError::Init { model, problem };
-    match model {
-        ModelName::Register | ModelName::CasRegister | ModelName::Kv => {
-            let domain = registers(history, options, model);
-            let case = Case {
-                history,
-                domain: &domain,
-                options,
-                budget: &budget,
-            };
-            case.analyse(init, || Subhistories::by_key(history))
-        }
-        ModelName::Set => {
-            let domain = Set::domain(&init.value).map_err(wrong)?;
-            Case {
-                history,
-                domain: &domain,
-                options,
-                budget: &budget,
-            }
-            .analyse(init, || Subhistories::by_key(history))
-        }
-        ModelName::Counter => {
-            let domain = Counter::domain(&init.value).map_err(wrong)?;
-            Case {
-                history,
-                domain: &domain,
-                options,
-                budget: &budget,
-            }
-            .analyse(init, || Subhistories::by_key(history))
-        }
-        ModelName::Lock => Case {
-            history,
-            domain: &Lock::domain(),
-            options,
-            budget: &budget,
-        }
-        .analyse(init, || Subhistories::by_key(history)),
-        ModelName::Queue if is_bag(history) => Case {
-            history,
-            domain: &Bag::domain(),
-            options,
-            budget: &budget,
-        }
-        .analyse(init, || Subhistories::by_key(history)),
-        ModelName::Queue => Case {
-            history,
-            domain: &Fifo::domain(),
-            options,
-            budget: &budget,
-        }
-        .analyse(init, || Subhistories::by_key(history)),
-        ModelName::MultiRegister => {
-            let domain = MultiRegister::domain(&init.value);
-            Case {
-                history,
-                domain: &domain,
-                options,
-                budget: &budget,
-            }
-            .analyse(init, whole)
-        }
-        ModelName::ListAppend | ModelName::RwRegister | ModelName::LongFork | ModelName::Bank => {
-            unreachable!("transactions are judged above")
-        }
+    let by = judged_by(history, options, model);
+    let question = Question {
+        history,
+        options,
+        budget: &budget,
+        guessed: init.guessed,
+    };
+    with_domain(history, &by, question).map_err(|problem| CheckError::Init { model, problem })?
+}
+
+/// A history that is to be judged, by whichever domain.
+struct Question<'a> {
+    history: &'a History,
+    options: &'a CheckOptions,
+    budget: &'a Budget,
+    guessed: bool,
+}
+
+impl WithDomain for Question<'_> {
+    type Output = Result<Analysis, CheckError>;
+
+    fn run<D: Domain>(self, domain: &D, whole: bool) -> Self::Output {
+        let case = Case {
+            history: self.history,
+            domain,
+            options: self.options,
+            budget: self.budget,
+        };
+        case.analyse(self.guessed, || Subhistories::of(self.history, whole))
+    }
+}
+
+/// What a history is judged by, where neither the caller nor the header says everything.
+pub(crate) fn judged_by(history: &History, options: &CheckOptions, model: ModelName) -> Judged {
+    let cas_fail = options.cas_fail.unwrap_or(CasFail::of_form(history.form()));
+    Judged {
+        model,
+        init: choose_init(history, options, model).value,
+        cas_fail,
     }
 }
 
@@ -154,10 +124,6 @@ pub fn check_model<M: Model>(
         flaw: |_| None,
         init: Value::Nil,
     };
-    let init = || Init {
-        value: Value::Nil,
-        guessed: false,
-    };
     let case = Case {
         history,
         domain: &domain,
@@ -165,7 +131,7 @@ pub fn check_model<M: Model>(
         budget: &budget,
     };
     let judged = panic::catch_unwind(AssertUnwindSafe(|| {
-        case.analyse(init(), || Subhistories::by_key(history))
+        case.analyse(false, || Subhistories::by_key(history))
     }));
     judged.unwrap_or_else(|panicked| {
         let said = panicked.downcast_ref::<String>().cloned();
@@ -191,22 +157,14 @@ pub fn check_model<M: Model>(
 
 /// The register that a history is judged by.
 pub(crate) fn registers(history: &History, options: &CheckOptions, model: ModelName) -> Registers {
-    let cas_fail = options.cas_fail.unwrap_or(CasFail::of_form(history.form()));
-    let init = choose_init(history, options, model).value;
+    let by = judged_by(history, options, model);
     Registers {
         name: model.as_str(),
-        rules: RegisterRules { init, cas_fail },
+        rules: RegisterRules {
+            init: by.init,
+            cas_fail: by.cas_fail,
+        },
     }
-}
-
-/// Whether the header says that a queue has no order.
-pub(crate) fn is_bag(history: &History) -> bool {
-    history
-        .header()
-        .other
-        .get("queue")
-        .and_then(serde_json::Value::as_str)
-        == Some("bag")
 }
 
 /// One history with everything that decides how it is judged.
@@ -218,7 +176,7 @@ struct Case<'a, D> {
 }
 
 impl<D: Domain> Case<'_, D> {
-    fn analyse(&self, init: Init, split: impl FnOnce() -> Subhistories) -> Result<Analysis, CheckError> {
+    fn analyse(&self, guessed: bool, split: impl FnOnce() -> Subhistories) -> Result<Analysis, CheckError> {
         let Case {
             history,
             domain,
@@ -227,7 +185,7 @@ impl<D: Domain> Case<'_, D> {
         } = *self;
         domain
             .validate(history)
-            .map_err(|(op, flaw)| malformed(history, op, flaw))?;
+            .map_err(|(op, flaw)| history.malformed(op, flaw))?;
         let subhistories = split();
         let judged = match options.threads {
             None => judge(history, domain, &subhistories, options, budget),
@@ -241,7 +199,7 @@ impl<D: Domain> Case<'_, D> {
             verdict: judged.verdict,
             model: domain.name().to_owned(),
             init: domain.init_value(),
-            init_guessed: init.guessed,
+            init_guessed: guessed,
             operations: history.len(),
             subhistories: subhistories.len(),
             illegal_keys: judged.illegal_keys,
@@ -361,7 +319,7 @@ pub fn model_of(history: &History, options: &CheckOptions) -> Result<ModelName, 
     }
 }
 
-struct Judged {
+struct Found {
     verdict: Verdict,
     illegal_keys: Vec<Value>,
 }
@@ -383,7 +341,7 @@ fn judge<D: Domain>(
     subhistories: &Subhistories,
     options: &CheckOptions,
     budget: &Budget,
-) -> Judged {
+) -> Found {
     let order = subhistories.largest_first();
     // The first violation by this order is reported, whichever thread finds one first.
     let first_illegal = AtomicUsize::new(usize::MAX);
@@ -419,7 +377,7 @@ fn judge<D: Domain>(
     {
         let moments = subhistories.moments(history, at);
         let explained = explain::explain(history, domain, &moments, stuck, options.explain, budget);
-        return Judged {
+        return Found {
             verdict: Verdict::Illegal(Box::new(explained)),
             illegal_keys,
         };
@@ -438,7 +396,7 @@ fn judge<D: Domain>(
             Finding::Illegal(_) => unreachable!("returned above"),
         });
     }
-    Judged {
+    Found {
         verdict,
         illegal_keys,
     }
@@ -526,12 +484,5 @@ fn limit_of(limit: Exhausted, options: &CheckOptions, budget: &Budget, stand: St
             stand,
         },
         Exhausted::Stopped => Limit::Stopped,
-    }
-}
-
-fn malformed(history: &History, op: OpId, flaw: Flaw) -> HistoryError {
-    HistoryError::Malformed {
-        place: history.place(history.operation(op)),
-        flaw,
     }
 }

@@ -89,11 +89,13 @@ mod engine;
 mod explain;
 pub mod generate;
 pub mod history;
+mod judge;
 pub mod model;
 mod monitor;
 mod options;
 #[cfg(test)]
 mod oracle;
+mod proof;
 #[cfg(test)]
 mod properties;
 mod quantiles;
@@ -111,6 +113,7 @@ mod verdict;
 pub use check::{CheckError, check, check_model, model_of};
 pub use monitor::{Monitor, Status};
 pub use options::{CasFail, CheckOptions, Explain, ModelName, Violations};
+pub use proof::{ClaimError, Fault, Proof, ProofError, verify};
 pub use quantiles::Quantiles;
 pub use read::{ReadOptions, Tuples};
 pub use sequential::sequential;

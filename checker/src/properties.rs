@@ -7,12 +7,13 @@ use rustc_hash::FxHashSet;
 use crate::engine::{self, Answer, Blocks, Budget};
 use crate::generate::{Bug, Mix, Simulation, Values};
 use crate::history::{Event, EventKind, Header, History, NEVER, Nanos, OpId, ProcessId, Value};
+use crate::judge::{Ruling, judge};
 use crate::model::{Domain, RegisterRules, Registers};
 use crate::options::CasFail;
 use crate::oracle;
 use crate::replay::replay;
 use crate::subhistory::{Moments, Subhistories};
-use crate::{CheckOptions, Monitor, Status, Verdict, check};
+use crate::{CheckOptions, Monitor, Proof, Status, Verdict, check, verify};
 
 /// How many histories each property is tried on; the nightly sets more.
 pub(crate) fn cases() -> u64 {
@@ -240,7 +241,22 @@ fn agree(history: &History, init: Value, context: &str) -> bool {
         init: Some(init),
         ..CheckOptions::default()
     };
-    match check(history, &options).expect("the history is valid").verdict {
+    match judge(&domain, &moments, 1_000_000) {
+        Ruling::Legal => assert!(
+            legal,
+            "{context}: the plain judge found an order that the oracle did not"
+        ),
+        Ruling::Illegal(_) => assert!(!legal, "{context}: the plain judge missed an order"),
+        Ruling::TooLarge => panic!("{context}: too large for the plain judge"),
+    }
+    let analysis = check(history, &options).expect("the history is valid");
+    let results = serde_json::to_string(&analysis).expect("JSON");
+    let proof = verify(&results, history, &options).expect("results of this history");
+    assert!(
+        matches!(proof, Proof::Holds { .. }),
+        "{context}: {proof:?}, {results}"
+    );
+    match analysis.verdict {
         Verdict::Linearizable(_) => assert!(legal, "{context}: check says legal"),
         Verdict::Illegal(found) => {
             assert!(!legal, "{context}: check says illegal");

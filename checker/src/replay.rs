@@ -48,7 +48,8 @@ pub(crate) fn replay<D: Domain>(
         if latest.is_none_or(|latest| latest.record().invoked < operation.record().invoked) {
             latest = Some(operation);
         }
-        let must = |before| (belongs.contains(&before) && counts(domain, moments, before)).then_some(before);
+        let must =
+            |before| (belongs.contains(&before) && must_count(domain, moments, before)).then_some(before);
         if let Some(before) = moments.after(op, must)
             && !seen.contains(&before)
         {
@@ -62,7 +63,7 @@ pub(crate) fn replay<D: Domain>(
             .ok_or(ReplayError::Impossible(op))?;
     }
     for op in moments.invoked() {
-        if !seen.contains(&op) && counts(domain, moments, op) {
+        if !seen.contains(&op) && must_count(domain, moments, op) {
             return Err(ReplayError::Missing(op));
         }
     }
@@ -70,7 +71,7 @@ pub(crate) fn replay<D: Domain>(
 }
 
 /// Whether an operation must have taken effect.
-fn counts<D: Domain>(domain: &D, moments: &Moments<'_>, op: OpId) -> bool {
+pub(crate) fn must_count<D: Domain>(domain: &D, moments: &Moments<'_>, op: OpId) -> bool {
     let operation = moments.operation(op);
     let complete = moments.is_complete(op) && operation.record().completed != NEVER;
     let call = domain.call(operation, complete).ok().flatten();

@@ -15,6 +15,14 @@ pub(crate) struct Subhistories {
 }
 
 impl Subhistories {
+    /// Splits a history by key, unless operations touch several keys at once.
+    pub(crate) fn of(history: &History, whole: bool) -> Subhistories {
+        match whole {
+            true => Subhistories::whole(history),
+            false => Subhistories::by_key(history),
+        }
+    }
+
     /// Splits a history by key.
     pub(crate) fn by_key(history: &History) -> Subhistories {
         let mut numbers: FxHashMap<Word, u32> = FxHashMap::default();

@@ -13,6 +13,7 @@ mod output;
 mod render;
 mod stats;
 mod transactions;
+mod verify_proof;
 
 use std::io::Write;
 
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Cut(cut::Cut),
     /// Write the history of a simulated store.
     Generate(generate::Generate),
+    /// Check again, without the engines, what a check has found.
+    VerifyProof(verify_proof::VerifyProof),
     /// Measure the checker on histories of simulated stores.
     Bench(bench::Bench),
 }
@@ -54,6 +57,7 @@ pub(crate) fn run(command: Command) -> u8 {
         Command::Stats(stats) => stats.run(),
         Command::Cut(cut) => cut.run(),
         Command::Generate(generate) => generate.run(),
+        Command::VerifyProof(verify) => verify.run(),
         Command::Bench(bench) => bench.run(),
     }
 }

@@ -1,7 +1,10 @@
 //! Makes a violation small and says what is wrong.
 
+mod constraints;
 mod reduce;
 mod sentence;
+mod stuck;
+mod words;
 
 use reduce::{Core, reduce};
 use rustc_hash::FxHashSet;
@@ -13,6 +16,8 @@ use crate::model::{Domain, Invocation, Model, Observed};
 use crate::options::Explain;
 use crate::subhistory::Moments;
 use crate::verdict::{CoreOperation, Counterexample, Prefix};
+
+pub(crate) use words::Words;
 
 /// Explains why a subhistory is illegal, given an operation whose completion could not be explained.
 pub(crate) fn explain<D: Domain>(
@@ -28,62 +33,101 @@ pub(crate) fn explain<D: Domain>(
         .position(|moment| moment == (stuck, true))
         .expect("what is stuck completes");
     let end = first_illegal(history, domain, moments, stood, budget);
-    let (stuck, _) = moments.iter().nth(end).expect("a place of the moments");
     let prefix = &moments.packed()[..=end];
-    let complete: Vec<OpId> = Moments::all(history, prefix).completed().collect();
-    let counts = |&op: &OpId| {
-        let call = domain.call(history.operation(op), true).ok().flatten();
-        call.is_some_and(|call| call.result != Observed::Unknown)
-    };
-    let candidates: Vec<OpId> = complete.into_iter().filter(counts).collect();
+    let candidates = candidates(history, domain, prefix);
     let core = match how {
         Explain::Minimal => reduce(history, domain, prefix, &candidates, budget),
         Explain::Prefix => Core {
-            operations: candidates.clone(),
+            operations: candidates,
             minimal: false,
         },
     };
-    let needed: FxHashSet<OpId> = core.operations.iter().copied().collect();
+    describe(history, domain, moments, &core.operations, core.minimal)
+}
+
+/// The operations of a prefix that must have taken effect in it.
+fn candidates<D: Domain>(history: &History, domain: &D, prefix: &[u32]) -> Vec<OpId> {
+    let complete = Moments::all(history, prefix).completed();
+    complete
+        .filter(|&op| counts(domain, history.operation(op)))
+        .collect()
+}
+
+/// Whether an operation must have taken effect if its completion counts.
+fn counts<D: Domain>(domain: &D, operation: Operation<'_>) -> bool {
+    let call = domain.call(operation, true).ok().flatten();
+    call.is_some_and(|call| call.result != Observed::Unknown)
+}
+
+/// Everything there is to say about a core. Asks no engine: the same operations are always told alike, which is
+/// how a proof is checked word by word.
+///
+/// The moments are those of the whole subhistory. What is needed of them ends with the core's last completion:
+/// whatever comes later could not help to explain that.
+pub(crate) fn describe<D: Domain>(
+    history: &History,
+    domain: &D,
+    moments: &Moments<'_>,
+    core: &[OpId],
+    minimal: bool,
+) -> Counterexample {
+    let mut core = core.to_vec();
+    core.sort_by_key(|&op| history.operation(op).record().invoked);
+    let core = &core;
+    let last = core
+        .iter()
+        .map(|&op| history.operation(op))
+        .max_by_key(|operation| operation.record().completed)
+        .expect("nothing contradicts nothing");
+    let end = moments
+        .iter()
+        .position(|moment| moment == (last.id(), true))
+        .expect("what is in a core completes");
+    let prefix = &moments.packed()[..=end];
+    let needed: FxHashSet<OpId> = core.iter().copied().collect();
     let observes = |op: OpId| {
         let call = domain.call(history.operation(op), true).ok().flatten();
         call.is_some_and(|call| domain.rules().only_observes(&call))
     };
-    let left_out = candidates.iter().filter(|op| !needed.contains(op));
-    let (dropped, weakened): (Vec<OpId>, Vec<OpId>) = left_out.partition(|&&op| observes(op));
+    let left_out = candidates(history, domain, prefix);
+    let left_out = left_out.into_iter().filter(|op| !needed.contains(op));
+    let (dropped, weakened): (Vec<OpId>, Vec<OpId>) = left_out.partition(|&op| observes(op));
+    let words = Words::of(history);
+    let known = Moments::some(history, prefix, &needed);
+    let cycle = constraints::cycle(history, domain, &known, core, &words);
     let told = sentence::tell(
         history,
         domain,
         &Story {
             moments,
-            core: &core.operations,
-            stuck,
+            core,
+            stuck: last.id(),
         },
     );
-    let mut listed: Vec<OpId> = core.operations.clone();
-    listed.extend(told.concerned.iter().filter(|op| !needed.contains(op)));
+    let mut listed: Vec<OpId> = core.to_vec();
+    let concerned = told.concerned.iter().copied();
+    listed.extend(concerned.chain(cycle.iter().map(|edge| edge.from)));
     listed.sort_by_key(|op| history.operation(*op).record().invoked);
     listed.dedup();
-    let last = history.operation(stuck);
-    let key = last.key();
     Counterexample {
         sentence: told.sentence,
         anomaly: told.anomaly,
-        key,
+        key: last.key(),
         init: domain.init_value(),
         operations: listed
             .into_iter()
             .map(|op| show(history, domain, op, !needed.contains(&op)))
             .collect(),
         prefix: Prefix {
-            last_index: last.completed_index().expect("what is stuck completes"),
-            last_time: last.completed_at().expect("what is stuck completes"),
+            last_index: last.completed_index().expect("what is in a core completes"),
+            last_time: last.completed_at().expect("what is in a core completes"),
         },
         weakened: weakened.len(),
         dropped: dropped.len(),
-        minimal: core.minimal,
+        minimal,
         faults: faults(history, last),
-        cycle: Vec::new(),
-        stuck: Vec::new(),
+        stuck: stuck::reasons(history, domain, &known, &words),
+        cycle,
     }
 }
 
@@ -140,6 +184,7 @@ pub(crate) struct Story<'a> {
     /// The whole subhistory.
     pub(crate) moments: &'a Moments<'a>,
     pub(crate) core: &'a [OpId],
+    /// The last of the core to complete.
     pub(crate) stuck: OpId,
 }
 

@@ -1,8 +1,8 @@
 //! Says in a sentence what is wrong, for somebody who has not seen the history.
 
-use super::{Story, phrase};
+use super::{Story, Words, phrase};
 use crate::history::{History, NEVER, OpId, Operation, Value};
-use crate::model::{Domain, Invocation, Observed};
+use crate::model::{Domain, Effect, Invocation};
 use crate::verdict::Anomaly;
 
 /// A sentence, and which operations it concerns besides the core.
@@ -46,8 +46,7 @@ struct Teller<'a> {
     readers: Vec<Fact<'a>>,
     init: Value,
     stuck: OpId,
-    /// Whether the history has times; otherwise its lines are told.
-    timed: bool,
+    words: Words,
     /// Whether anything is appended.
     appends: bool,
 }
@@ -61,13 +60,13 @@ impl<'a> Teller<'a> {
                 .ok()
                 .flatten()
                 .map(|call| {
-                    let (saw, missed, made) = seen_and_made(&call);
+                    let effect = Effect::of(domain.name(), &call);
                     Fact {
                         operation,
                         call,
-                        saw,
-                        missed,
-                        made,
+                        saw: effect.saw,
+                        missed: effect.missed,
+                        made: effect.made,
                     }
                 })
         };
@@ -82,14 +81,13 @@ impl<'a> Teller<'a> {
         let facts: Vec<Fact<'a>> = story.moments.invoked().filter_map(fact).collect();
         let (writers, rest): (Vec<_>, Vec<_>) = facts.into_iter().partition(|fact| concerns(&fact.made));
         let readers = rest.into_iter().filter(|fact| concerns(&fact.saw)).collect();
-        let timed = history.operations().any(|operation| operation.invoked_at().0 > 0);
         Teller {
             core,
             writers,
             readers,
             init: domain.init_value(),
             stuck: story.stuck,
-            timed,
+            words: Words::of(history),
             appends: history.knows("append"),
         }
     }
@@ -178,7 +176,7 @@ impl<'a> Teller<'a> {
                 let sentence = format!(
                     "{what}, but the first to ask for {value} to be written was process {}, {}",
                     maker.operation.process(),
-                    self.at_invocation(maker)
+                    self.words.earliest(maker.operation)
                 );
                 Told {
                     sentence,
@@ -422,8 +420,12 @@ impl<'a> Teller<'a> {
             .filter(move |fact| fact.made.as_ref() == Some(value))
     }
 
+    /// Who wrote the value that an operation saw, while that could still be seen.
     fn ids_of_makers(&self, value: &Value) -> Vec<OpId> {
+        let seen = self.core.iter().filter(|fact| fact.saw.as_ref() == Some(value));
+        let last = seen.map(|fact| fact.operation.record().completed).max();
         self.makers(value)
+            .filter(|maker| last.is_none_or(|last| maker.operation.record().invoked < last))
             .map(|maker| maker.operation.id())
             .take(MAKERS_SHOWN)
             .collect()
@@ -431,7 +433,11 @@ impl<'a> Teller<'a> {
 
     /// `process 3 from 12.100 s to 12.200 s`.
     fn who(&self, fact: &Fact<'_>) -> String {
-        format!("process {} {}", fact.operation.process(), self.when(fact))
+        format!(
+            "process {} {}",
+            fact.operation.process(),
+            self.words.when(fact.operation)
+        )
     }
 
     /// `process 3 read k=4 through n2 from 12.310 s to 12.350 s`.
@@ -446,24 +452,8 @@ impl<'a> Teller<'a> {
         format!(
             "process {} {what}{node} {}",
             fact.operation.process(),
-            self.when(fact)
+            self.words.when(fact.operation)
         )
-    }
-
-    fn when(&self, fact: &Fact<'_>) -> String {
-        match (self.timed, fact.operation.completed_at()) {
-            (true, Some(end)) => format!("from {} to {end}", fact.operation.invoked_at()),
-            (true, None) => format!("from {} on", fact.operation.invoked_at()),
-            (false, _) => format!("(invoked on line {})", fact.operation.line()),
-        }
-    }
-
-    fn at_invocation(&self, fact: &Fact<'_>) -> String {
-        if self.timed {
-            format!("not before {}", fact.operation.invoked_at())
-        } else {
-            format!("on line {}", fact.operation.line())
-        }
     }
 }
 
@@ -478,23 +468,3 @@ impl Fact<'_> {
 const LONGEST_LIST: usize = 8;
 /// How many writes of the same value are listed beside the core.
 const MAKERS_SHOWN: usize = 16;
-
-fn seen_and_made(call: &Invocation) -> (Option<Value>, Option<Value>, Option<Value>) {
-    let pair = call
-        .input
-        .as_list()
-        .and_then(|pair| Some((pair.first()?.clone(), pair.get(1)?.clone())));
-    match (&*call.f, &call.result, pair) {
-        ("get", Observed::Ok(seen, _), _) => (Some(seen.clone()), None, None),
-        ("set", ..) => (None, None, Some(call.input.clone())),
-        ("delete", ..) => (None, None, Some(Value::Nil)),
-        ("cas", Observed::Mismatch(Some(current)), _) => (Some(current.clone()), None, None),
-        ("cas", Observed::Mismatch(None), Some((expected, _))) => (None, Some(expected), None),
-        ("cas", Observed::Unknown, Some((_, new))) => (None, None, Some(new)),
-        ("cas", Observed::Ok(..), Some((expected, new))) => {
-            let saw = (call.asked_rev.is_none() || !expected.is_nil()).then_some(expected);
-            (saw, None, Some(new))
-        }
-        _ => (None, None, None),
-    }
-}

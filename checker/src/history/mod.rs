@@ -157,4 +157,12 @@ impl History {
             line: operation.line(),
         }
     }
+
+    /// Refuses the history for what is wrong with one operation.
+    pub(crate) fn malformed(&self, op: OpId, flaw: Flaw) -> HistoryError {
+        HistoryError::Malformed {
+            place: self.place(self.operation(op)),
+            flaw,
+        }
+    }
 }

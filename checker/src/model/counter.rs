@@ -58,4 +58,19 @@ impl Model for Counter {
     fn always_possible(&self, operation: &Invocation) -> bool {
         operation.f == "add"
     }
+
+    fn only_grows(&self, operation: &Invocation) -> bool {
+        operation.f == "read" || operation.input.as_int().is_some_and(|more| more >= 0)
+    }
+
+    fn outgrown(&self, count: &i64, operation: &Invocation) -> bool {
+        match &operation.result {
+            Observed::Ok(seen, _) if operation.f == "read" => seen.as_int().is_some_and(|seen| seen < *count),
+            _ => false,
+        }
+    }
+
+    fn describe(&self, count: &i64) -> String {
+        format!("the count is {count}")
+    }
 }

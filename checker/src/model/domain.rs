@@ -1,6 +1,8 @@
 //! What ties a model to histories: how their operations are read, and how they are compiled.
 
-use super::register::{FUNCTIONS, Function, RegisterRules, register_call};
+use rustc_hash::FxHashSet;
+
+use super::register::{FUNCTIONS, Function, RegisterRules, Versioned, appended, register_call};
 use super::register_machine::{RegisterMachine, compile_register};
 use super::{Invocation, Model};
 use crate::engine::{Machine, Problem};
@@ -30,6 +32,22 @@ pub(crate) trait Domain: Sync {
 
     /// Some moments as a problem for an engine.
     fn compile<'a>(&'a self, history: &'a History, moments: &Moments<'a>) -> Problem<Self::Compiled<'a>>;
+
+    /// Whether states are values that operations only compare with those that they name.
+    fn compares_values(&self) -> bool {
+        false
+    }
+
+    /// A state of which nothing matters but that it is none of the values that are seen, and cannot become one
+    /// except by being replaced, as another one of which the same is true.
+    fn forget(
+        &self,
+        state: <Self::Rules as Model>::State,
+        _seen: &FxHashSet<Value>,
+        _instead: &str,
+    ) -> <Self::Rules as Model>::State {
+        state
+    }
 
     /// Refuses histories with operations that the model cannot judge; afterwards every other method may rely
     /// on having seen none.
@@ -61,6 +79,22 @@ impl Domain for Registers {
 
     fn call(&self, operation: Operation<'_>, complete: bool) -> Result<Option<Invocation>, Flaw> {
         register_call(operation, &self.rules, complete)
+    }
+
+    fn compares_values(&self) -> bool {
+        true
+    }
+
+    fn forget(&self, (value, rev): Versioned, seen: &FxHashSet<Value>, instead: &str) -> Versioned {
+        let text = appended(&value, &Value::Nil);
+        let begins = |seen: &Value| {
+            seen.as_str()
+                .is_some_and(|seen| text.as_str().is_some_and(|text| seen.starts_with(text)))
+        };
+        match seen.contains(&value) || seen.iter().any(begins) {
+            true => (value, rev),
+            false => (Value::from(instead), rev),
+        }
     }
 
     fn compile<'a>(&'a self, history: &'a History, moments: &Moments<'a>) -> Problem<RegisterMachine> {

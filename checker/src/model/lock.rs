@@ -41,4 +41,12 @@ impl Model for Lock {
             _ => None,
         }
     }
+
+    fn describe(&self, holder: &Option<Value>) -> String {
+        match holder {
+            None => "the lock is free".to_owned(),
+            Some(Value::Nil) => "the lock is held".to_owned(),
+            Some(holder) => format!("the lock is held by {holder}"),
+        }
+    }
 }

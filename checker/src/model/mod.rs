@@ -1,7 +1,9 @@
 //! Models: what a store would do if it did one thing at a time.
 
 mod counter;
+mod dispatch;
 mod domain;
+mod effect;
 mod general;
 mod lock;
 mod multi_register;
@@ -16,7 +18,9 @@ use std::fmt;
 use std::hash::Hash;
 
 pub(crate) use counter::Counter;
+pub(crate) use dispatch::{Judged, WithDomain, is_bag, with_domain};
 pub(crate) use domain::{Domain, Registers};
+pub(crate) use effect::Effect;
 pub(crate) use general::General;
 pub(crate) use lock::Lock;
 pub(crate) use multi_register::MultiRegister;
@@ -80,5 +84,21 @@ pub trait Model: Sync {
     /// verdicts wrong; saying nothing makes them slow.
     fn only_observes(&self, _operation: &Invocation) -> bool {
         false
+    }
+
+    /// Whether the operation, whatever comes of it, only ever adds to the state. See [`Model::outgrown`].
+    fn only_grows(&self, _operation: &Invocation) -> bool {
+        false
+    }
+
+    /// Whether no growing of this state leads to one in which the operation can end as it did. Asked only where
+    /// every operation of the history [only adds](Model::only_grows) to the state.
+    fn outgrown(&self, _state: &Self::State, _operation: &Invocation) -> bool {
+        false
+    }
+
+    /// The state for a person: `the value is 5`.
+    fn describe(&self, state: &Self::State) -> String {
+        format!("the state is {state:?}")
     }
 }

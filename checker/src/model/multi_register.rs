@@ -81,4 +81,14 @@ impl Model for MultiRegister {
         };
         steps(operation).is_some_and(|steps| !steps.iter().any(writes))
     }
+
+    fn describe(&self, registers: &BTreeMap<Value, Value>) -> String {
+        match registers.is_empty() {
+            true => format!("every value is {}", self.init),
+            false => {
+                let values = registers.iter().map(|(key, value)| format!("{key}={value}"));
+                format!("the values are {}", values.collect::<Vec<_>>().join(" "))
+            }
+        }
+    }
 }

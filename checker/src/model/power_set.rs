@@ -22,6 +22,11 @@ pub trait Nondeterministic: Sync {
     fn only_observes(&self, _operation: &Invocation) -> bool {
         false
     }
+
+    /// See [`Model::describe`].
+    fn describe(&self, state: &Self::State) -> String {
+        format!("the state is {state:?}")
+    }
 }
 
 /// Such a store as a [`Model`]: its state is the set of everything it may hold.
@@ -44,4 +49,19 @@ impl<N: Nondeterministic> Model for PowerSet<N> {
             .collect();
         (!next.is_empty()).then_some(next)
     }
+
+    fn describe(&self, states: &Self::State) -> String {
+        let mut shown: Vec<String> = states
+            .iter()
+            .take(SHOWN)
+            .map(|state| self.0.describe(state))
+            .collect();
+        if states.len() > SHOWN {
+            shown.push(format!("{} other possibilities", states.len() - SHOWN));
+        }
+        shown.join(", or ")
+    }
 }
+
+/// How many of the states that a store may hold are told.
+const SHOWN: usize = 3;

@@ -68,6 +68,13 @@ impl Model for Fifo {
     fn always_possible(&self, operation: &Invocation) -> bool {
         operation.f == "enqueue"
     }
+
+    fn describe(&self, waiting: &VecDeque<Value>) -> String {
+        match waiting.is_empty() {
+            true => "the queue is empty".to_owned(),
+            false => format!("the queue is {}", Value::List(waiting.iter().cloned().collect())),
+        }
+    }
 }
 
 impl Nondeterministic for Bag {
@@ -96,6 +103,13 @@ impl Nondeterministic for Bag {
             Observed::Ok(taken, _) => there.binary_search(taken).map(without).into_iter().collect(),
             Observed::Mismatch(_) | Observed::Unknown if there.is_empty() => vec![Vec::new()],
             Observed::Mismatch(_) | Observed::Unknown => (0..there.len()).map(without).collect(),
+        }
+    }
+
+    fn describe(&self, there: &Vec<Value>) -> String {
+        match there.is_empty() {
+            true => "the queue is empty".to_owned(),
+            false => format!("the queue holds {}", Value::List(there.clone())),
         }
     }
 }

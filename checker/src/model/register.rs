@@ -145,6 +145,28 @@ impl Model for RegisterRules {
             || matches!(operation.result, Observed::Mismatch(_))
             || operation.f == "cas" && same
     }
+
+    fn only_grows(&self, operation: &Invocation) -> bool {
+        matches!(&*operation.f, "get" | "append")
+    }
+
+    fn outgrown(&self, (value, _): &Versioned, operation: &Invocation) -> bool {
+        match &operation.result {
+            Observed::Ok(seen, _) if operation.f == "get" && seen != value => {
+                let now = appended(value, &Value::Nil);
+                seen.as_str()
+                    .is_none_or(|seen| !seen.starts_with(now.as_str().unwrap_or_default()))
+            }
+            _ => false,
+        }
+    }
+
+    fn describe(&self, (value, rev): &Versioned) -> String {
+        match rev {
+            Some(rev) => format!("the value is {value} at revision {rev}"),
+            None => format!("the value is {value}"),
+        }
+    }
 }
 
 impl RegisterRules {

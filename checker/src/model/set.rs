@@ -70,4 +70,23 @@ impl Model for Set {
     fn always_possible(&self, operation: &Invocation) -> bool {
         operation.f == "add"
     }
+
+    fn only_grows(&self, _operation: &Invocation) -> bool {
+        true
+    }
+
+    fn outgrown(&self, elements: &BTreeSet<Value>, operation: &Invocation) -> bool {
+        match &operation.result {
+            Observed::Ok(seen, _) if operation.f == "read" => {
+                let seen: BTreeSet<&Value> = seen.as_list().unwrap_or_default().iter().collect();
+                elements.iter().any(|element| !seen.contains(element))
+            }
+            _ => false,
+        }
+    }
+
+    fn describe(&self, elements: &BTreeSet<Value>) -> String {
+        let elements = elements.iter().cloned().collect();
+        format!("the set is {}", Value::List(elements))
+    }
 }

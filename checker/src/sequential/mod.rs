@@ -74,7 +74,7 @@ pub fn sequential(history: &History, options: &CheckOptions) -> Result<Analysis,
         ModelName::Set => question.judge(&Set::domain(&init).map_err(wrong)?),
         ModelName::Counter => question.judge(&Counter::domain(&init).map_err(wrong)?),
         ModelName::Lock => question.judge(&Lock::domain()),
-        ModelName::Queue if crate::check::is_bag(history) => question.judge(&Bag::domain()),
+        ModelName::Queue if crate::model::is_bag(history) => question.judge(&Bag::domain()),
         ModelName::Queue => question.judge(&Fifo::domain()),
         ModelName::MultiRegister => question.judge(&MultiRegister::domain(&init)),
         ModelName::ListAppend | ModelName::RwRegister | ModelName::LongFork | ModelName::Bank => {

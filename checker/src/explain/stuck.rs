@@ -1,0 +1,82 @@
+//! Says why none of the operations that were open could come next, where the search ended.
+
+use super::words::Words;
+use crate::history::{History, OpId};
+use crate::judge::{Ruling, Standstill, UNSEEN, judge};
+use crate::model::{Domain, Model};
+use crate::subhistory::Moments;
+
+/// Steps that may be spent on this; a core that takes more is not one for a person to follow step by step.
+const STEPS: u64 = 20_000;
+/// How many operations, and how many states for each, are told.
+const SHOWN: usize = 6;
+const STATES_SHOWN: usize = 3;
+
+/// One line for each operation that had to take effect and could not.
+///
+/// The moments are those of a core. Nothing if they are too many for the plain judge.
+pub(super) fn reasons<D: Domain>(
+    history: &History,
+    domain: &D,
+    moments: &Moments<'_>,
+    words: &Words,
+) -> Vec<String> {
+    let Ruling::Illegal(standstill) = judge(domain, moments, STEPS) else {
+        return Vec::new();
+    };
+    let mut open = standstill.open.clone();
+    open.sort_by_key(|&op| (op != standstill.demanded, history.operation(op).record().invoked));
+    let lines = open
+        .into_iter()
+        .filter_map(|op| reason(history, domain, op, &standstill, words));
+    lines.take(SHOWN).collect()
+}
+
+fn reason<D: Domain>(
+    history: &History,
+    domain: &D,
+    op: OpId,
+    standstill: &Standstill<<D::Rules as Model>::State>,
+    words: &Words,
+) -> Option<String> {
+    let call = domain.call(history.operation(op), true).ok().flatten()?;
+    let name = words.name(domain, history.operation(op));
+    let (mut states, mut after) = (Vec::new(), Vec::new());
+    for (state, taken) in &standstill.configurations {
+        if taken.contains(&op) {
+            continue;
+        }
+        match domain.rules().step(state, &call) {
+            None => note(&mut states, domain.rules().describe(state)),
+            Some(next) => note(&mut after, domain.rules().describe(&next)),
+        }
+    }
+    if states.is_empty() && after.is_empty() {
+        return None;
+    }
+    Some(match after.is_empty() {
+        true => format!("{name} cannot go next: {}", listed(&states)),
+        false => format!(
+            "{name} can go next, but that does not help: then {}",
+            listed(&after)
+        ),
+    })
+}
+
+fn note(states: &mut Vec<String>, state: String) {
+    let state = state.replace(&format!("{UNSEEN:?}"), UNSEEN);
+    if !states.contains(&state) {
+        states.push(state);
+    }
+}
+
+fn listed(states: &[String]) -> String {
+    let shown: Vec<&str> = states.iter().take(STATES_SHOWN).map(String::as_str).collect();
+    let mut text = shown.join(", or ");
+    match states.len().saturating_sub(STATES_SHOWN) {
+        0 => {}
+        1 => text.push_str(", or one other"),
+        more => text.push_str(&format!(", or one of {more} others")),
+    }
+    text
+}
