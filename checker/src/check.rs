@@ -408,6 +408,7 @@ fn search_one<D: Domain>(
     moments: &Moments<'_>,
     meter: &mut Meter<'_>,
 ) -> Finding {
+    moments.fetch();
     let mut problem = domain.compile(history, moments);
     let first_completed = |problem: &Problem<D::Compiled<'_>>| {
         let completed = problem.moments.iter().find_map(|moment| match moment.moment() {

@@ -112,6 +112,9 @@ fn in_order(history: &History) -> Vec<u32> {
     moments
 }
 
+/// More moments than this do not stay near: what was fetched first is gone when it is needed.
+const WORTH_FETCHING: usize = 16 * 1024;
+
 /// Some moments of a history, in order. An operation whose completion is not among them has an unknown outcome.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moments<'a> {
@@ -147,6 +150,25 @@ impl<'a> Moments<'a> {
     /// Operations whose completions are among these moments.
     pub(crate) fn completed(&self) -> impl Iterator<Item = OpId> + use<'a> {
         self.iter().filter(|&(_, completes)| completes).map(|(op, _)| op)
+    }
+
+    /// Brings what the history holds of these operations near.
+    ///
+    /// The operations of one key lie far apart, and whoever goes through them waits for memory at every one.
+    /// Reads that do not hang on each other wait together.
+    pub(crate) fn fetch(&self) {
+        if self.packed.len() > WORTH_FETCHING {
+            return;
+        }
+        let mut seen = 0u64;
+        for (op, completes) in self.iter() {
+            if !completes {
+                let record = &self.history.records[op.0 as usize];
+                // The first and the last of its bytes.
+                seen ^= record.process.0 ^ record.outcome as u64;
+            }
+        }
+        std::hint::black_box(seen);
     }
 
     pub(crate) fn packed(&self) -> &'a [u32] {

@@ -1,8 +1,8 @@
 //! `checker render`: draws a history and what was found about it as a page.
 
 use std::fs;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use checker::history::History;
@@ -10,7 +10,9 @@ use checker::render::{Found, page};
 use checker::{CheckOptions, ModelName, ReadOptions, Tuples, check};
 use clap::Args;
 
-use super::{BAD_INPUT, INTERNAL, complain, limits};
+use super::convert::failed;
+use super::output::Output;
+use super::{BAD_INPUT, complain, limits};
 
 #[derive(Debug, Args)]
 pub(crate) struct Render {
@@ -48,20 +50,13 @@ impl Render {
                 return BAD_INPUT;
             }
         };
-        let written = if self.output == Path::new("-") {
-            io::stdout()
-                .lock()
-                .write_all(drawn.as_bytes())
-                .and_then(|()| io::stdout().flush())
-        } else {
-            fs::write(&self.output, drawn)
-        };
+        let written = Output::create(&self.output).and_then(|mut out| {
+            out.write_all(drawn.as_bytes())?;
+            out.finish()
+        });
         match written {
             Ok(()) => 0,
-            Err(error) => {
-                complain(format_args!("{}: {error}", self.output.display()));
-                INTERNAL
-            }
+            Err(error) => failed(&self.output, &error),
         }
     }
 

@@ -50,9 +50,9 @@ pub(super) enum Passed {
 /// More operations than this are not followed while open at once on one key.
 const SLOTS: usize = 64;
 /// More configurations than this are not held.
-const MOST: usize = 512;
+const MOST: usize = 128;
 /// More steps than this are not taken for one completion.
-const STEPS: usize = 20_000;
+const STEPS: usize = 4000;
 /// So few operations of unknown outcome are simply all tried.
 const FEW: usize = 8;
 

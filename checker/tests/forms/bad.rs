@@ -92,6 +92,7 @@ fn nobody_reading_is_no_panic() {
         &["generate", "--operations", "20000"],
         &["convert", "--to", "edn", &own("stale-read.jsonl")],
         &["cut", "--to", "100", &own("stale-read.jsonl")],
+        &["render", "--output", "-", &own("stale-read.jsonl")],
         &["follow", "--idle", "0", &own("stale-read.jsonl")],
     ] {
         let (reader, writer) = io::pipe().expect("a pipe");
@@ -129,6 +130,7 @@ fn a_full_disk_is_one_line_and_255() {
         &["convert", "--to", "edn", &stale, "/dev/full"][..],
         &["cut", "--to", "100", &stale, "/dev/full"],
         &["generate", "--operations", "100", "/dev/full"],
+        &["render", "--output", "/dev/full", &stale],
     ] {
         let output = checker(arguments);
         assert_eq!(output.status.code(), Some(255), "{arguments:?}");
