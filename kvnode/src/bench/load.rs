@@ -16,6 +16,9 @@ use crate::env::{clock, net};
 const KEYS: usize = 1000;
 /// Connections over which a store is filled.
 const FILLERS: usize = 128;
+/// How long a filler tries one key again: an election, a snapshot.
+const FILL_PATIENCE: Duration = Duration::from_secs(10);
+const FILL_PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of a value.
 const VALUE_BYTES: usize = 64;
 
@@ -165,7 +168,16 @@ pub(super) async fn fill(address: &str, from: usize, to: usize, keys: usize) -> 
                 let mut node = Http::open(&address).await?;
                 for number in (from + first..to).step_by(FILLERS) {
                     let key = number % keys;
-                    node.get(format!("/set?key=fill-{key}&value={value}")).await?;
+                    let begun = clock::now();
+                    while let Err(error) = node.get(format!("/set?key=fill-{key}&value={value}")).await {
+                        if begun.elapsed() > FILL_PATIENCE {
+                            return Err(io::Error::other(format!(
+                                "filling key {key} at {address}: {error}"
+                            )));
+                        }
+                        clock::sleep(FILL_PAUSE).await;
+                        node = Http::open(&address).await?;
+                    }
                 }
                 io::Result::Ok(())
             })
