@@ -10,8 +10,6 @@ use kvnode::cli::{Action, Cli, LogFormat, NodeArgs, NodePlan};
 use kvnode::client::Client;
 use kvnode::console;
 use kvnode::run::End;
-#[cfg(not(feature = "planted-bugs"))]
-use kvnode::{env::fs::RealDisk, run::run, seams::Seams};
 
 /// Bad arguments or input.
 const INPUT: u8 = 254;
@@ -99,7 +97,7 @@ fn main() -> ExitCode {
             };
             told(
                 runtime
-                    .block_on(bench(&plan, |line| println!("{line}")))
+                    .block_on(bench(&plan, &mut |line| println!("{line}")))
                     .map(|_| true),
             )
         }
@@ -182,16 +180,10 @@ fn serve(runtime: &tokio::runtime::Runtime, plan: NodePlan) -> ExitCode {
     };
     // The main thread only waits: all work is the one worker's.
     #[cfg(feature = "planted-bugs")]
-    let node = runtime.spawn(kvnode::planted::run(plan.config, ready));
+    let node = kvnode::planted::run(plan.config, Box::new(ready));
     #[cfg(not(feature = "planted-bugs"))]
-    let node = runtime.spawn(run(
-        plan.config,
-        RealDisk,
-        Seams::default(),
-        std::convert::identity,
-        ready,
-    ));
-    match runtime.block_on(node) {
+    let node = kvnode::run::run_here(plan.config, Box::new(ready));
+    match runtime.block_on(runtime.spawn(node)) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(end @ End::Input(_))) => failed(INPUT, &end),
         Ok(Err(end @ End::Broken(_))) => failed(BROKEN, &end),

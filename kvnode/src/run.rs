@@ -1,5 +1,6 @@
 //! Runs a node from start to end.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,19 @@ pub enum End {
     /// It broke: its disk failed, or consensus stopped.
     #[error("{0:#}")]
     Broken(anyhow::Error),
+}
+
+/// A node that runs until it is told to stop.
+pub type Running = Pin<Box<dyn Future<Output = Result<(), End>> + Send>>;
+
+/// What is called once a node listens.
+pub type Ready = Box<dyn FnOnce(&Node) + Send>;
+
+/// [`run`] on this machine's disk and with nothing at the seams. All of a node is
+/// compiled here, once, and not again with each program that starts one.
+pub fn run_here(config: Config, ready: Ready) -> Running {
+    let wrap = std::convert::identity::<Arc<Node>>;
+    Box::pin(run(config, fs::RealDisk, Seams::default(), wrap, ready))
 }
 
 /// Opens the data directory, serves until told to stop, and says why it ended.

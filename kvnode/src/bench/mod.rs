@@ -44,12 +44,12 @@ pub struct Plan {
 ///
 /// # Errors
 /// When kvnode's own cluster cannot be started.
-pub async fn bench(plan: &Plan, mut tell: impl FnMut(&str)) -> anyhow::Result<String> {
+pub async fn bench(plan: &Plan, tell: &mut dyn FnMut(&str)) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let mut all = String::new();
     for &figure in &plan.figures {
         let found = match figure {
-            Figure::Throughput => throughput(plan, folder.path(), &mut tell).await?,
+            Figure::Throughput => throughput(plan, folder.path(), tell).await?,
             other => {
                 let line = figures::figure(other, &plan.amounts, folder.path()).await?;
                 tell(&line);
@@ -62,7 +62,7 @@ pub async fn bench(plan: &Plan, mut tell: impl FnMut(&str)) -> anyhow::Result<St
 }
 
 /// The table of sets and gets, beside etcd.
-async fn throughput(plan: &Plan, folder: &Path, mut tell: impl FnMut(&str)) -> anyhow::Result<String> {
+async fn throughput(plan: &Plan, folder: &Path, tell: &mut dyn FnMut(&str)) -> anyhow::Result<String> {
     let ours = Servers::kvnode(folder).await?;
     let theirs = match Servers::etcd(&plan.etcd, folder).await {
         Ok(servers) => Some(servers),

@@ -14,8 +14,7 @@ use std::sync::Arc;
 use anyhow::bail;
 
 use crate::config::Config;
-use crate::node::Node;
-use crate::run::End;
+use crate::run::{Ready, Running};
 use crate::seams::Seams;
 
 /// A way to misbehave.
@@ -132,7 +131,7 @@ impl Bugs {
 ///
 /// # Errors
 /// As [`crate::run::run`].
-pub async fn run(config: Config, ready: impl FnOnce(&Node)) -> Result<(), End> {
+pub fn run(config: Config, ready: Ready) -> Running {
     let bugs = Bugs::of(&config);
     let seams = Seams {
         rules: Arc::new(machine::PlantedRules::new(bugs.clone())),
@@ -140,5 +139,5 @@ pub async fn run(config: Config, ready: impl FnOnce(&Node)) -> Result<(), End> {
     };
     let disk = storage::PlantedDisk::new(bugs.clone());
     let wrap = |node| Arc::new(service::Planted::new(node, bugs));
-    crate::run::run(config, disk, seams, wrap, ready).await
+    Box::pin(crate::run::run(config, disk, seams, wrap, ready))
 }
