@@ -119,7 +119,7 @@ impl Fields {
         match self.fields.remove(name) {
             None => Ok(None),
             Some(Value::String(text)) => text.parse().map(Some).map_err(|_| wrong()),
-            Some(value) => value.as_u64().map(Some).ok_or_else(wrong),
+            Some(value) => whole(&value).map(Some).ok_or_else(wrong),
         }
     }
 
@@ -188,6 +188,17 @@ pub fn checked_value(value: &str) -> Result<Arc<str>, Failure> {
             "the value has {length} bytes, at most {MAX_VALUE_BYTES} are taken"
         ))),
     }
+}
+
+/// A JSON number without a fraction, however it is written: 5 and 5.0 are the same to
+/// JSON, as long as a float holds it exactly.
+fn whole(value: &Value) -> Option<u64> {
+    let float = || {
+        let float = value.as_f64()?;
+        let exact = float.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&float);
+        exact.then_some(float as u64)
+    };
+    value.as_u64().or_else(float)
 }
 
 /// Undoes percent-encoding in a query, with `+` for a space as forms write it.
@@ -277,14 +288,15 @@ mod tests {
 
     #[test]
     fn both_forms_say_the_same() {
-        let mut query = Fields::parse(Some("key=a%20b&value=%C3%A9+1&raw"), b"", NAMES).unwrap();
+        let mut query = Fields::parse(Some("key=a%20b&value=%C3%A9+1&raw&version=3"), b"", NAMES).unwrap();
         let mut json = Fields::parse(
             None,
-            "{\"key\":\"a b\",\"value\":\"é 1\",\"raw\":true}".as_bytes(),
+            "{\"key\":\"a b\",\"value\":\"é 1\",\"raw\":true,\"version\":3.0}".as_bytes(),
             NAMES,
         )
         .unwrap();
         for fields in [&mut query, &mut json] {
+            assert_eq!(fields.number("version").unwrap(), Some(3));
             assert_eq!(&*fields.key().unwrap(), "a b");
             assert_eq!(&*fields.value().unwrap(), "é 1");
             assert!(fields.flag("raw", false).unwrap());
@@ -317,6 +329,11 @@ mod tests {
             (
                 "key=a&value=1&version=-1",
                 b"",
+                "400 the field 'version' must be a whole number",
+            ),
+            (
+                "key=a&value=1",
+                b"{\"version\":1.5}",
                 "400 the field 'version' must be a whole number",
             ),
             ("key=a&value=1&raw=2", b"", "400 the field 'raw' must be 1 or 0"),
