@@ -15,12 +15,8 @@ fn piped(arguments: &[&str], input: &[u8]) -> std::process::Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the command runs");
-    child
-        .stdin
-        .take()
-        .expect("piped")
-        .write_all(input)
-        .expect("it reads");
+    // It stops reading where it finds a violation.
+    let _ = child.stdin.take().expect("piped").write_all(input);
     child.wait_with_output().expect("it ends")
 }
 
@@ -158,4 +154,40 @@ fn a_part_is_cut_out() {
         let help = checker(&[command, "--help"]);
         assert!(text(&help.stdout).contains("Examples:"), "{command}");
     }
+}
+
+#[test]
+fn a_stream_is_judged_like_the_whole() {
+    let arguments = ["generate", "--operations", "30000", "--keys", "20", "--seed", "5"];
+    let legal = checker(&arguments).stdout;
+    let bug = [&arguments[..], &["--bug", "stale-reads", "--share", "0.001"]].concat();
+    let illegal = checker(&bug).stdout;
+    // So little may be held that nearly everything is forgotten on the way.
+    let stream = ["check", "--stream", "--memory-limit", "1M", "-"];
+    for (history, code) in [(&legal, 0), (&illegal, 1)] {
+        assert_eq!(piped(&["check", "-q", "-"], history).status.code(), Some(code));
+        let streamed = piped(&stream, history);
+        assert_eq!(streamed.status.code(), Some(code), "{}", text(&streamed.stderr));
+        if code == 1 {
+            assert!(
+                text(&streamed.stderr).contains("process "),
+                "{}",
+                text(&streamed.stderr)
+            );
+        }
+    }
+    let broken = [&legal[..], b"nonsense\n"].concat();
+    let refused = piped(&stream, &broken);
+    assert_eq!(refused.status.code(), Some(254));
+    assert_eq!(
+        text(&refused.stderr),
+        "checker: standard input:60002: 'n' at column 1 where '{' should be\n"
+    );
+    let edn = piped(&stream, b"{:process 0, :type :invoke, :f :read, :value nil}\n");
+    assert_eq!(edn.status.code(), Some(254));
+    assert!(
+        text(&edn.stderr).contains("only JSON Lines can be streamed"),
+        "{}",
+        text(&edn.stderr)
+    );
 }
