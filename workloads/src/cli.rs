@@ -74,6 +74,9 @@ pub struct RunArgs {
     /// Faults to inject, joined by commas; `none` for a quiet run; left away: what finds most (see `list`)
     #[arg(long, value_delimiter = ',', value_name = "FAULT,...")]
     pub nemesis: Vec<String>,
+    /// Most faults at once; one, or what the presets among the faults say
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8), value_name = "N")]
+    pub at_once: Option<u8>,
     /// Where the cluster runs
     #[arg(long, value_enum, default_value = "lab")]
     pub cluster: ClusterKind,

@@ -105,6 +105,7 @@ impl RunConfig {
             (args.nemesis.clone(), Vec::new())
         };
         let (faults, at_once) = faults(&typed)?;
+        let at_once = args.at_once.map_or(at_once, usize::from);
         for f in args.workload.needs {
             if !system.operation.contains_key(*f) {
                 bail!(
@@ -256,6 +257,9 @@ impl RunConfig {
             self.timeout.as_secs_f64(),
             self.seed
         );
+        if self.at_once > 1 {
+            command.push_str(&format!(" --at-once {}", self.at_once));
+        }
         if self.pace == Pace::Open {
             command.push_str(" --open-loop");
         }

@@ -18,10 +18,17 @@ pub struct Preset {
     pub workload: &'static str,
     /// The faults, by name, joined by commas; `none` for none.
     pub nemesis: &'static str,
+    /// Most faults at once.
+    pub at_once: u8,
 }
 
+/// One fault at a time.
 const fn preset(workload: &'static str, nemesis: &'static str) -> Preset {
-    Preset { workload, nemesis }
+    Preset {
+        workload,
+        nemesis,
+        at_once: 1,
+    }
 }
 
 /// What reading without asking a quorum leads to.
@@ -117,7 +124,12 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "readindex-before-first-commit",
-        preset: preset("register", "kill-leader,partition-leader"),
+        // Slow links make the moments long in which a new leader has not committed anything.
+        preset: Preset {
+            workload: "register",
+            nemesis: "kill-leader,delay",
+            at_once: 2,
+        },
         causes: STALE,
     },
     Bug {

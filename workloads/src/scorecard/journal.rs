@@ -108,6 +108,7 @@ mod tests {
                 bug: None,
                 workload: None,
                 nemesis: None,
+                at_once: None,
                 seed,
                 seconds: 30,
             },

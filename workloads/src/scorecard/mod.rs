@@ -131,6 +131,7 @@ fn plans(args: &ScorecardArgs) -> Result<Vec<Plan>> {
                 bug: bug.map(str::to_owned),
                 workload: preset.map(|preset| preset.workload.to_owned()),
                 nemesis: preset.map(|preset| preset.nemesis.to_owned()),
+                at_once: preset.map(|preset| preset.at_once),
                 seed,
                 seconds,
             };

@@ -403,6 +403,7 @@ pub(super) mod tests {
                 bug: bug.map(str::to_owned),
                 workload: None,
                 nemesis: None,
+                at_once: None,
                 seed,
                 seconds: 60,
             },

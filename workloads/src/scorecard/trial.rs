@@ -33,6 +33,8 @@ pub struct Plan {
     pub workload: Option<String>,
     /// The faults; none for the default.
     pub nemesis: Option<String>,
+    /// Most faults at once; none for the default.
+    pub at_once: Option<u8>,
     /// Decides everything else.
     pub seed: u64,
     /// How long the load may last, in seconds.
@@ -89,6 +91,7 @@ impl Plan {
         option("--bug", &self.bug);
         option("--workload", &self.workload);
         option("--nemesis", &self.nemesis);
+        option("--at-once", &self.at_once.map(|number| number.to_string()));
         option("--time-limit", &Some(format!("{}s", self.seconds)));
         option("--seed", &Some(self.seed.to_string()));
         arguments
@@ -233,6 +236,7 @@ mod tests {
             bug: Some("no-fsync".into()),
             workload: Some("append".into()),
             nemesis: Some("power-failure,kill".into()),
+            at_once: Some(2),
             seed: 7,
             seconds: 60,
         }
@@ -249,6 +253,7 @@ mod tests {
         assert_eq!(args.bug.as_deref(), Some("no-fsync"));
         assert_eq!(args.workload.name, "append");
         assert_eq!(args.nemesis, ["power-failure", "kill"]);
+        assert_eq!(args.at_once, Some(2));
         assert_eq!((args.seed, args.time_limit), (Some(7), Duration::from_secs(60)));
     }
 
