@@ -11,6 +11,8 @@
 
 mod compose;
 mod final_reads;
+#[cfg(test)]
+mod golden;
 mod mixed;
 mod pace;
 mod window;

@@ -43,6 +43,18 @@ const LOST: &[&str] = &[
     "resurrected-value",
     "divergence",
 ];
+/// The same, where openraft may notice before any client that a node lacks what it had promised to have: the node
+/// stops, and its last words say so.
+const LOST_OR_STOPPED: &[&str] = &[
+    "lost-write",
+    "lost-append",
+    "lost-after-power-failure",
+    "stale-read",
+    "reads-go-backwards",
+    "resurrected-value",
+    "divergence",
+    "crash",
+];
 /// What doing one request twice leads to.
 const DUPLICATE: &[&str] = &["duplicate", "duplicated-append", "phantom-value"];
 /// What replicas lead to that do not hold the same.
@@ -65,7 +77,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         name: "append-entries-ignores-prev",
         preset: preset("append", "partition,kill"),
-        causes: LOST,
+        causes: LOST_OR_STOPPED,
     },
     Bug {
         name: "apply-skips-one",
@@ -110,17 +122,17 @@ pub const BUGS: &[Bug] = &[
     Bug {
         name: "log-truncated-on-restart",
         preset: preset("append", "kill-majority,kill-all"),
-        causes: LOST,
+        causes: LOST_OR_STOPPED,
     },
     Bug {
         name: "member-removed-still-votes",
         preset: preset("churn", "membership"),
-        causes: LOST,
+        causes: LOST_OR_STOPPED,
     },
     Bug {
         name: "no-fsync",
         preset: preset("append", "power-failure"),
-        causes: LOST,
+        causes: LOST_OR_STOPPED,
     },
     Bug {
         name: "readindex-before-first-commit",
@@ -145,7 +157,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         name: "snapshot-stale-membership",
         preset: preset("churn", "membership,kill-one"),
-        causes: LOST,
+        causes: LOST_OR_STOPPED,
     },
     Bug {
         name: "snapshot-without-sessions",
@@ -176,7 +188,7 @@ pub const BUGS: &[Bug] = &[
     Bug {
         name: "vote-not-persisted",
         preset: preset("append", "kill-majority,crash-loop"),
-        causes: LOST,
+        causes: LOST_OR_STOPPED,
     },
 ];
 
