@@ -27,7 +27,7 @@ fn hung_up(stream: &mut TcpStream) -> Vec<u8> {
 
 #[test]
 fn whoever_dawdles_is_hung_up_on_and_holds_nobody_up() {
-    let cluster = Cluster::started(1, &["--patience-ms", "400", "--idle-ms", "1500"]);
+    let cluster = Cluster::started(1, &["--patience-ms", "2000", "--idle-ms", "3000"]);
     let to = cluster.http(1);
     let value = "v".repeat(1 << 20);
     for key in 0..8 {
