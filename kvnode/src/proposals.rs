@@ -2,14 +2,14 @@
 //!
 //! Every round of replication costs each node a wakeup, a frame and a sync whatever it
 //! carries. openraft sends each command off as it comes, so with many clients a round
-//! would carry few. Here a command that finds [`DEPTH`] groups under way waits, and all
+//! would carry few. Here a command that finds `DEPTH` groups under way waits, and all
 //! that wait go together when one is done: nobody waits while there is nothing to wait
 //! for, and the busier the node, the larger the groups.
 //!
 //! Invariants:
 //! - a command is handed to consensus at most once, and in the order in which it came;
 //! - a command whose client has gone before that is never handed over;
-//! - a group that is not answered keeps the next waiting for [`PATIENCE`] at most.
+//! - a group that is not answered keeps the next waiting for `PATIENCE` at most.
 
 use std::collections::VecDeque;
 use std::pin::Pin;

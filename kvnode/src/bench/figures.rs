@@ -41,7 +41,7 @@ pub struct Amounts {
     pub rounds: usize,
     /// Keys that a restarted node has.
     pub keys: usize,
-    /// Writes over [`OVERWRITTEN`] keys.
+    /// Writes over `OVERWRITTEN` keys.
     pub overwrites: usize,
     /// Idle connections.
     pub idle: usize,
