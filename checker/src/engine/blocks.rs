@@ -57,7 +57,7 @@ const NEVER: u32 = u32::MAX;
 /// Decides a problem whose values are written once each.
 pub(crate) fn decide<M: Machine>(problem: &Problem<M>) -> Blocks {
     let Some(clusters) = Clusters::new(problem) else {
-        return Blocks::NotApplicable;
+        return M::decide_growing(problem);
     };
     let Some(clusters) = clusters.with_seen() else {
         return Blocks::Illegal;

@@ -2,7 +2,8 @@
 
 use std::fmt::Debug;
 
-use super::blocks::Observes;
+use super::blocks::{Blocks, Observes};
+use super::problem::Problem;
 
 /// A state of the model, numbered within one subhistory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +44,14 @@ pub(crate) trait Machine: Debug {
     /// What an observation says, where that is simple.
     fn observes(&self, _observation: ClassId) -> Option<Observes> {
         None
+    }
+
+    /// Decides a problem in which a state only grows, where that is simple.
+    fn decide_growing(_problem: &Problem<Self>) -> Blocks
+    where
+        Self: Sized,
+    {
+        Blocks::NotApplicable
     }
 
     /// Whether this state can only be left by an overwrite: observations that need a state are impossible in it,

@@ -5,6 +5,7 @@ mod dispatch;
 mod domain;
 mod effect;
 mod general;
+mod growing;
 mod lock;
 mod multi_register;
 mod power_set;

@@ -2,10 +2,11 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::growing;
 use super::register::{Function, RegisterRules, appended, is_mismatch};
 use super::text::{Beginnings, Growth, Piece, TextHash, Texts};
 use crate::engine::{
-    Call, CallId, ClassId, Machine, Moment, Need, Observes, Packed, Problem, Shape, StateId,
+    Blocks, Call, CallId, ClassId, Machine, Moment, Need, Observes, Packed, Problem, Shape, StateId,
 };
 use crate::history::{History, OpId, Operation, Outcome, Record, Value, Word};
 use crate::subhistory::Moments;
@@ -54,6 +55,15 @@ pub(crate) struct RegisterMachine {
     beginnings: Beginnings,
     growth: Option<Growth>,
     revisions: Option<Revisions>,
+    /// The longest text that was read, where the key is only appended to and read.
+    longest: Option<Box<str>>,
+}
+
+/// What an operation does to a text that is only appended to and read.
+pub(crate) enum Grown {
+    Read(StateId, TextHash),
+    Append(TextHash),
+    Otherwise,
 }
 
 /// Every text that nobody ever saw, nor anything that begins with it.
@@ -115,6 +125,10 @@ impl Machine for RegisterMachine {
         }
     }
 
+    fn decide_growing(problem: &Problem<RegisterMachine>) -> Blocks {
+        growing::decide(problem)
+    }
+
     fn observes(&self, observation: ClassId) -> Option<Observes> {
         match self.effects[observation.0 as usize] {
             Effect::Reads(value) => Some(Observes::Is(value)),
@@ -149,6 +163,34 @@ impl Machine for RegisterMachine {
 }
 
 impl RegisterMachine {
+    /// The longest text that was read, where the key is only appended to and read.
+    pub(crate) fn longest(&self) -> Option<&str> {
+        self.longest.as_deref()
+    }
+
+    /// What the text was at first.
+    pub(crate) fn begins_with(&self) -> TextHash {
+        self.text(self.init)
+    }
+
+    pub(crate) fn is_init(&self, state: StateId) -> bool {
+        state == self.init
+    }
+
+    /// Whether appending can lead to this state.
+    pub(crate) fn is_text(&self, state: StateId) -> bool {
+        let hash = self.texts.hash(state);
+        hash.is_some_and(|hash| self.texts.state(hash) == Some(state))
+    }
+
+    pub(crate) fn grown(&self, class: ClassId) -> Grown {
+        match self.effects[class.0 as usize] {
+            Effect::Reads(state) => Grown::Read(state, self.text(state)),
+            Effect::Appends { piece, .. } => Grown::Append(self.pieces[piece as usize].hash()),
+            _ => Grown::Otherwise,
+        }
+    }
+
     fn text(&self, state: StateId) -> TextHash {
         self.texts.hash(state).unwrap_or(TextHash::EMPTY)
     }
@@ -276,6 +318,7 @@ pub(crate) fn compile_register(
         }
     }
     let growth = compiler.growth(&calls, &packed);
+    let longest = growth.as_ref().and_then(|_| compiler.longest());
     let beginnings = compiler.beginnings();
     let revisions = compiler.revisions.then(|| {
         let mut revisions = Revisions::default();
@@ -291,6 +334,7 @@ pub(crate) fn compile_register(
         beginnings,
         growth,
         revisions,
+        longest,
     };
     Problem {
         machine,
@@ -498,6 +542,16 @@ impl<'h> Compiler<'h> {
             beginnings.add(text);
         }
         beginnings
+    }
+
+    /// The longest text among those that were read.
+    fn longest(&self) -> Option<Box<str>> {
+        let texts = self
+            .values
+            .keys()
+            .filter_map(|word| self.history.pool.text(*word));
+        let longest = texts.max_by_key(|text| text.len()).unwrap_or("");
+        Some(longest.into())
     }
 
     /// What bounds a text that only grows.

@@ -59,6 +59,19 @@ impl TextHash {
         self
     }
 
+    /// The hash of so many last bytes of this text, given that of the bytes before them.
+    pub(crate) fn after(self, before: TextHash, length: usize) -> TextHash {
+        let mut hash = self.hash;
+        for ((hash, first), base) in hash.iter_mut().zip(before.hash).zip(BASES) {
+            let power = (0..length).fold(1, |power, _| multiply(power, base));
+            *hash = add(*hash, PRIME - multiply(first, power));
+        }
+        TextHash {
+            length: length as u64,
+            hash,
+        }
+    }
+
     /// The hash of the text with a piece behind it.
     pub(crate) fn append(self, piece: &Piece) -> TextHash {
         let mut hash = self.hash;
@@ -73,6 +86,11 @@ impl TextHash {
 }
 
 impl Piece {
+    /// The hash of the piece alone.
+    pub(crate) fn hash(&self) -> TextHash {
+        self.hash
+    }
+
     pub(crate) fn of(text: &str) -> Piece {
         let mut powers = [1; 2];
         for (power, base) in powers.iter_mut().zip(BASES) {
