@@ -2,6 +2,7 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rayon::prelude::*;
 use thiserror::Error;
@@ -332,6 +333,10 @@ enum Finding {
     Exhausted(Exhausted, usize),
 }
 
+/// The longest that a violation is reduced. One about a value that was written hundreds of times needs them all, and
+/// is told as far as it was reduced by then.
+const EXPLAINING: Duration = Duration::from_secs(2);
+
 /// Histories with fewer moments are not worth a second thread.
 const WORTH_THREADS: usize = 4096;
 
@@ -376,7 +381,8 @@ fn judge<D: Domain>(
         findings.iter().find(|(_, f)| matches!(f, Finding::Illegal(_)))
     {
         let moments = subhistories.moments(history, at);
-        let explained = explain::explain(history, domain, &moments, stuck, options.explain, budget);
+        let budget = budget.at_most(EXPLAINING);
+        let explained = explain::explain(history, domain, &moments, stuck, options.explain, &budget);
         return Found {
             verdict: Verdict::Illegal(Box::new(explained)),
             illegal_keys,

@@ -42,6 +42,17 @@ impl Budget {
         self.began.elapsed()
     }
 
+    /// A budget for something less important: so much time at most, of what is left.
+    pub(crate) fn at_most(&self, time: Duration) -> Budget {
+        let left = self.time.map(|all| all.saturating_sub(self.began.elapsed()));
+        Budget {
+            began: Instant::now(),
+            time: Some(left.map_or(time, |left| left.min(time))),
+            memory: self.memory,
+            held: AtomicU64::new(0),
+        }
+    }
+
     /// A meter for one search.
     pub(crate) fn meter(&self) -> Meter<'_> {
         Meter {
