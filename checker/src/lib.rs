@@ -87,6 +87,7 @@ pub mod cut;
 mod edn_writer;
 mod engine;
 mod explain;
+pub mod figures;
 pub mod generate;
 pub mod history;
 mod judge;

@@ -1,15 +1,19 @@
-//! `checker bench`: how fast is it here?
+//! `checker bench`: how fast is it here, and how fast is Porcupine?
+
+mod measure;
+mod plot;
 
 use std::fs;
-use std::io::{self, BufWriter};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use checker::generate::{Bug, Mix, Simulation, Values};
-use checker::history::{History, Writer};
-use checker::{CheckOptions, ReadOptions, Verdict, check};
+use checker::figures::{figures, of_length};
+use checker::generate::Simulation;
+use checker::history::Writer;
 use clap::Args;
 
+use self::measure::Measured;
 use super::{BAD_INPUT, complain, limits};
 
 #[derive(Debug, Args)]
@@ -26,175 +30,174 @@ pub(crate) struct Bench {
     /// Give up a case that holds so many bytes.
     #[arg(long, default_value = "1G", value_parser = limits::bytes)]
     memory_limit: u64,
-    /// Also write each history into this folder, for other checkers.
+    /// Keep each history in this folder, for other checkers.
     #[arg(long, value_name = "FOLDER")]
     write: Option<PathBuf>,
-}
-
-struct Case {
-    name: &'static str,
-    simulation: Simulation,
-}
-
-/// The cases that the documentation quotes.
-fn cases() -> Vec<Case> {
-    let registers = |operations, processes| Simulation {
-        operations,
-        processes,
-        ..Simulation::default()
-    };
-    let distinct = |operations, processes| Simulation {
-        values: Values::Distinct,
-        mix: Mix {
-            get: 2,
-            set: 2,
-            cas: 1,
-            ..Mix::default()
-        },
-        ..registers(operations, processes)
-    };
-    let case = |name, simulation| Case { name, simulation };
-    vec![
-        case(
-            "1 key, 10000 operations, 20 clients, 5 values",
-            registers(10_000, 20),
-        ),
-        case(
-            "1 key, 10000 operations, 50 clients, 5 values",
-            registers(10_000, 50),
-        ),
-        case(
-            "1 key, 10000 operations, 100 clients, 5 values",
-            registers(10_000, 100),
-        ),
-        case(
-            "1 key, 100000 operations, 5 clients, 5 values",
-            registers(100_000, 5),
-        ),
-        case(
-            "1000 keys, 1000000 operations, 20 clients, 5 values",
-            Simulation {
-                keys: 1000,
-                ..registers(1_000_000, 20)
-            },
-        ),
-        case(
-            "1 key, 1000000 operations, 100 clients, distinct values, 10% unknown",
-            Simulation {
-                unknown: 0.1,
-                ..distinct(1_000_000, 100)
-            },
-        ),
-        case(
-            "1000 operations, 10% unknown, legal",
-            Simulation {
-                unknown: 0.1,
-                ..registers(1000, 5)
-            },
-        ),
-        case(
-            "1000 operations, 13 unknown, illegal",
-            Simulation {
-                unknown: 0.013,
-                bug: Bug::StaleReads(0.02),
-                ..registers(1000, 5)
-            },
-        ),
-        case(
-            "300 operations, 20% unknown, 5 values, illegal",
-            Simulation {
-                unknown: 0.2,
-                bug: Bug::StaleReads(0.05),
-                ..registers(300, 5)
-            },
-        ),
-        case(
-            "2000 appends and reads of 50 clients, illegal",
-            Simulation {
-                mix: Mix {
-                    get: 1,
-                    append: 1,
-                    ..Mix::default()
-                },
-                values: Values::Distinct,
-                bug: Bug::StaleReads(0.01),
-                ..registers(2000, 50)
-            },
-        ),
-    ]
+    /// Run this program over the same histories, too: the driver of Porcupine in checker/benches/porcupine, built
+    /// with `go build`.
+    #[arg(long, value_name = "PROGRAM")]
+    porcupine: Option<PathBuf>,
+    /// Instead, plot cost against length, from a thousand operations on, into this SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// The longest history of the plot: a power of ten.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(3..=8))]
+    longest: u32,
+    /// Measure this history in this process and print what came of it.
+    #[arg(long, value_name = "FILE", hide = true)]
+    one: Option<PathBuf>,
 }
 
 impl Bench {
     pub(crate) fn run(&self) -> u8 {
+        let done = match (&self.one, &self.plot) {
+            (Some(file), _) => measure::here(file, self.time_limit, self.memory_limit),
+            (None, Some(file)) => self.plot(file),
+            (None, None) => self.table(),
+        };
+        match done {
+            Ok(()) => 0,
+            Err(problem) => {
+                complain(format_args!("bench: {problem}"));
+                BAD_INPUT
+            }
+        }
+    }
+
+    fn table(&self) -> io::Result<()> {
+        let folder = Folder::new(self.write.as_deref())?;
+        let others = if self.porcupine.is_some() {
+            format!(
+                " {:>9} {:>10} {:>8} {:>7} {:>7}",
+                "porcupine", "user", "peak", "time", "memory"
+            )
+        } else {
+            String::new()
+        };
         println!(
-            "{:<70} {:>8} {:>10} {:>10} {:>10}",
-            "history", "verdict", "load", "check", "peak"
+            "{:<70} {:>8} {:>10} {:>10} {:>10} {:>10} {:>8}{others}",
+            "history", "verdict", "load", "check", "user", "explained", "peak"
         );
-        for case in cases() {
+        for figure in figures() {
             if self
                 .only
                 .as_ref()
-                .is_some_and(|only| !case.name.contains(only.as_str()))
+                .is_some_and(|only| !figure.name.contains(only.as_str()))
             {
                 continue;
             }
-            if let Err(problem) = self.measure(&case) {
-                complain(format_args!("{}: {problem}", case.name));
-                return BAD_INPUT;
+            let file = folder.write(figure.name, &figure.simulation)?;
+            let ours = self.measure(&file)?;
+            print!(
+                "{:<70} {:>8} {:>10} {:>10} {:>10} {:>10} {:>8}",
+                figure.name,
+                ours.verdict,
+                millis(ours.load),
+                millis(ours.wall),
+                millis(ours.user),
+                ours.explained.map_or_else(|| "-".to_owned(), millis),
+                megabytes(ours.peak),
+            );
+            if let Some(program) = &self.porcupine {
+                let theirs = measure::by(program, &file, self.time_limit)?;
+                let known = if theirs.verdict == "unknown" { ">" } else { "" };
+                print!(
+                    " {:>9} {:>10} {:>8} {known:>1}{:>6.0} {:>7.0}",
+                    theirs.verdict,
+                    millis(theirs.user),
+                    megabytes(theirs.peak),
+                    theirs.user / ours.user,
+                    theirs.peak as f64 / ours.peak as f64,
+                );
             }
+            println!();
+            folder.discard(&file)?;
         }
-        0
-    }
-
-    fn measure(&self, case: &Case) -> io::Result<()> {
-        let mut writer = Writer::new(Vec::new(), &case.simulation.header())?;
-        for event in case.simulation.events() {
-            writer.write(&event)?;
-        }
-        let bytes = writer.into_inner()?;
-        if let Some(folder) = &self.write {
-            let name = case.name.replace([' ', ',', '%'], "-");
-            let mut file = BufWriter::new(fs::File::create(folder.join(name + ".jsonl"))?);
-            io::Write::write_all(&mut file, &bytes)?;
-        }
-        let options = CheckOptions {
-            time_limit: Some(self.time_limit),
-            memory_limit: Some(self.memory_limit),
-            ..CheckOptions::default()
-        };
-        let (mut load, mut judge, mut word) = (Duration::MAX, Duration::MAX, "");
-        for _ in 0..self.repeat {
-            let began = Instant::now();
-            let history = History::read(&bytes, None, &ReadOptions::default()).map_err(io::Error::other)?;
-            load = load.min(began.elapsed());
-            let began = Instant::now();
-            let analysis = check(&history, &options).map_err(io::Error::other)?;
-            judge = judge.min(began.elapsed());
-            word = match analysis.verdict {
-                Verdict::Linearizable(_) => "legal",
-                Verdict::Illegal(_) => "illegal",
-                Verdict::Unknown(_) => "unknown",
-            };
-        }
-        let peak = peak_memory().map_or_else(|| "?".to_owned(), |bytes| format!("{} MB", bytes >> 20));
-        println!(
-            "{:<70} {word:>8} {:>10} {:>10} {peak:>10}",
-            case.name,
-            millis(load),
-            millis(judge)
-        );
         Ok(())
     }
+
+    fn plot(&self, into: &Path) -> io::Result<()> {
+        let folder = Folder::new(self.write.as_deref())?;
+        let mut points = Vec::new();
+        for power in 3..=self.longest {
+            let operations = 10u64.pow(power);
+            let file = folder.write(&format!("{operations} operations"), &of_length(operations))?;
+            let measured = self.measure(&file)?;
+            println!(
+                "{operations:>12} operations: {:>8}, load {:>12}, check {:>12}, {:>6.0} ns an operation, peak {}",
+                measured.verdict,
+                millis(measured.load),
+                millis(measured.wall),
+                (measured.load + measured.wall) * 1e9 / operations as f64,
+                megabytes(measured.peak)
+            );
+            points.push((operations, measured));
+            folder.discard(&file)?;
+        }
+        plot::draw(into, &points)
+    }
+
+    /// The fastest of several runs, each in a process of its own.
+    fn measure(&self, file: &Path) -> io::Result<Measured> {
+        let mut best: Option<Measured> = None;
+        for _ in 0..self.repeat {
+            let measured = measure::apart(file, self.time_limit, self.memory_limit)?;
+            best = Some(match best {
+                Some(best) => best.fastest(measured),
+                None => measured,
+            });
+        }
+        Ok(best.expect("there is at least one run"))
+    }
 }
 
-fn millis(time: Duration) -> String {
-    format!("{:.2} ms", time.as_secs_f64() * 1e3)
+/// Where histories lie while they are measured.
+struct Folder {
+    path: PathBuf,
+    kept: bool,
 }
 
-/// The most memory that this process has held so far, history and all, where the system tells.
-fn peak_memory() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1024)
+impl Folder {
+    fn new(kept: Option<&Path>) -> io::Result<Folder> {
+        let path = match kept {
+            Some(path) => path.to_owned(),
+            None => std::env::temp_dir().join(format!("checker-bench-{}", std::process::id())),
+        };
+        fs::create_dir_all(&path)?;
+        Ok(Folder {
+            path,
+            kept: kept.is_some(),
+        })
+    }
+
+    fn write(&self, name: &str, simulation: &Simulation) -> io::Result<PathBuf> {
+        let path = self.path.join(name.replace([' ', ',', '%'], "-") + ".jsonl");
+        let mut writer = Writer::new(BufWriter::new(fs::File::create(&path)?), &simulation.header())?;
+        for event in simulation.events() {
+            writer.write(&event)?;
+        }
+        writer.into_inner()?.flush()?;
+        Ok(path)
+    }
+
+    fn discard(&self, file: &Path) -> io::Result<()> {
+        if self.kept { Ok(()) } else { fs::remove_file(file) }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.kept {
+            // Whatever is left lies among temporary files; there is nobody to tell.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+fn millis(seconds: f64) -> String {
+    format!("{:.2} ms", seconds * 1e3)
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes >> 20)
 }
