@@ -2,7 +2,7 @@
 //!
 //! One lane per client and per fault, one bar per operation from its invocation to its completion, the moment at
 //! which a witness lets it take effect, and the operations of a counterexample with the cycle between them. The
-//! page refers to nothing outside itself: what it draws is packed into it ([`pack`]), and a canvas draws only
+//! page refers to nothing outside itself: what it draws is packed into it (`pack`), and a canvas draws only
 //! what can be seen, so that a hundred thousand operations are no slower to move through than a hundred.
 //!
 //! Times of imported forms are for display only, some go backwards; there the drawing runs along the order of
