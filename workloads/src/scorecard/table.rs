@@ -135,7 +135,7 @@ impl Table {
                 Verdict::Illegal => row.false_alarms.push(trial.sentence.clone()),
                 Verdict::Unknown(why) => {
                     row.unknown
-                        .push(format!("seed {}: {}", trial.plan.seed, why.join("; ")))
+                        .push(format!("seed {}: {}", trial.plan.seed, why.join("; ")));
                 }
                 Verdict::Broken(why) => row
                     .unknown
