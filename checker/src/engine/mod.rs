@@ -9,6 +9,7 @@ mod mask;
 mod memo;
 mod order;
 mod problem;
+mod prospects;
 mod search;
 mod supply;
 mod usage;

@@ -15,8 +15,6 @@
 //!   possible.
 //! - A configuration that a failed one covers is not tried again (see [`Memo::covers`]).
 
-use rustc_hash::FxHashMap;
-
 use super::budget::{Exhausted, MOVES_PER_LOOK, Meter};
 use super::lessons::Lessons;
 use super::machine::{ClassId, Machine, Shape, StateId};
@@ -136,7 +134,7 @@ pub(super) struct Search<'p, M, B> {
     pub(super) problem: &'p mut Problem<M>,
     pub(super) window: Window<B>,
     /// Where each call completes.
-    deadlines: Vec<u32>,
+    pub(super) deadlines: Vec<u32>,
     memo: Memo<B>,
     pub(super) usages: Usages,
     frames: Vec<Frame<B>>,
@@ -147,10 +145,10 @@ pub(super) struct Search<'p, M, B> {
     pub(super) slot_count: usize,
     candidates: Vec<(Rank, u32, Move)>,
     tried: Vec<(ClassId, u32, usize)>,
-    scratch: Vec<u32>,
+    pub(super) scratch: Vec<u32>,
     pub(super) lessons: Lessons,
     /// Whether operations of unknown outcome are not counted while there are plenty.
-    counts_loosely: bool,
+    pub(super) counts_loosely: bool,
 }
 
 /// Moves per moment that the depth-first engine may take before the other has a turn.
@@ -165,9 +163,6 @@ const FAILURES: usize = 12;
 const MORE_FAILURES: usize = 3;
 /// With more than this, the depth-first engine takes the last turn.
 const MOST_FAILURES: usize = 100;
-/// So many unused operations of a class and of unknown outcome need not be counted.
-const PLENTY: u32 = 4;
-
 /// The order in which moves are tried; the least is tried first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
@@ -443,36 +438,6 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         self.settle(&mut here).then_some(here)
     }
 
-    /// Whether there are so many unused operations of a class and of unknown outcome that nobody need count them.
-    ///
-    /// Not to count is to believe in more of them than there may be. So what cannot be explained then cannot be
-    /// explained at all, and an explanation is counted over afterwards (see [`Search::is_affordable`]).
-    fn is_plenty(&self, class: ClassId, used: UsageId) -> bool {
-        let left = self.window.available_of(class) - self.usages.count(used, class);
-        self.counts_loosely && left >= PLENTY
-    }
-
-    /// Whether an explanation uses no more operations of unknown outcome than there were by then.
-    fn is_affordable(&self, steps: &[Step]) -> bool {
-        let mut invoked: FxHashMap<ClassId, i64> = FxHashMap::default();
-        let mut moments = self.problem.moments.iter().enumerate().peekable();
-        steps.iter().all(|step| {
-            let Taken::Optional(class) = step.what else {
-                return true;
-            };
-            while let Some((_, moment)) = moments.next_if(|(at, _)| *at < step.at as usize) {
-                if let Moment::Invoked(call) = moment.moment()
-                    && self.problem.call(call).need == Need::Optional
-                {
-                    *invoked.entry(self.problem.call(call).class).or_default() += 1;
-                }
-            }
-            let left = invoked.entry(class).or_default();
-            *left -= 1;
-            *left >= 0
-        })
-    }
-
     /// Right before an overwrite anything may have come that is possible in every state.
     fn hide(&mut self, here: &mut Configuration<B>) {
         let left = self.window.traceless.without(&here.done);
@@ -509,67 +474,6 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             }
         }
         !self.problem.machine.hopeless(here.state, here.at as usize) && self.can_be_met(here)
-    }
-
-    /// Whether everything open that needs some state may still find it.
-    ///
-    /// Every taker needs it to be made anew, every other needer once. Makers that are open may come at any time;
-    /// others only once they are invoked.
-    fn can_be_met(&mut self, here: &Configuration<B>) -> bool {
-        let Some(supply) = &self.window.supply else {
-            return true;
-        };
-        for (place, value) in supply.values().iter().enumerate() {
-            if value.needers.within(&here.done) {
-                continue;
-            }
-            let mut makers = value.makers.without(&here.done).count();
-            let mut takers = value.takers.without(&here.done);
-            takers.take_all(&here.spare);
-            if value.state == here.state {
-                makers += 1;
-            } else if makers == 0 {
-                for &class in &value.optional {
-                    makers +=
-                        (self.window.available_of(class) - self.usages.count(here.used, class)) as usize;
-                }
-                if makers == 0 {
-                    let mut waiting = value.needers.without(&here.done);
-                    waiting.take_all(&here.spare);
-                    let first = waiting
-                        .slots()
-                        .map(|slot| self.deadlines[self.window.call(slot).0 as usize])
-                        .min();
-                    if first.is_some_and(|first| value.made_before(first, 1) == 0) {
-                        self.lessons.blame(place);
-                        return false;
-                    }
-                }
-            }
-            if takers.count() > makers && !value.optional.is_empty() {
-                makers = value.makers.without(&here.done).count() + usize::from(value.state == here.state);
-                for &class in &value.optional {
-                    makers +=
-                        (self.window.available_of(class) - self.usages.count(here.used, class)) as usize;
-                }
-            }
-            if takers.count() > makers {
-                let calls = takers
-                    .slots()
-                    .map(|slot| self.deadlines[self.window.call(slot).0 as usize]);
-                self.scratch.clear();
-                self.scratch.extend(calls);
-                self.scratch.sort_unstable();
-                for (before, &deadline) in self.scratch.iter().enumerate().skip(makers) {
-                    let wanted = before + 1 - makers;
-                    if value.made_before(deadline, wanted) < wanted {
-                        self.lessons.blame(place);
-                        return false;
-                    }
-                }
-            }
-        }
-        true
     }
 
     /// Notes what may be linearized next, the best last.

@@ -1,0 +1,107 @@
+//! What a search may still hope for: whether what is open can be met, and how many operations of unknown outcome
+//! are left.
+
+use rustc_hash::FxHashMap;
+
+use super::machine::{ClassId, Machine};
+use super::mask::Mask;
+use super::memo::Configuration;
+use super::problem::{Moment, Need};
+use super::search::{Search, Step, Taken};
+use super::usage::UsageId;
+
+/// So many unused operations of a class and of unknown outcome need not be counted.
+const PLENTY: u32 = 4;
+
+impl<M: Machine, B: Mask> Search<'_, M, B> {
+    /// Whether there are so many unused operations of a class and of unknown outcome that nobody need count them.
+    ///
+    /// Not to count is to believe in more of them than there may be. So what cannot be explained then cannot be
+    /// explained at all, and an explanation is counted over afterwards (see [`Search::is_affordable`]).
+    pub(super) fn is_plenty(&self, class: ClassId, used: UsageId) -> bool {
+        let left = self.window.available_of(class) - self.usages.count(used, class);
+        self.counts_loosely && left >= PLENTY
+    }
+
+    /// Whether an explanation uses no more operations of unknown outcome than there were by then.
+    pub(super) fn is_affordable(&self, steps: &[Step]) -> bool {
+        let mut invoked: FxHashMap<ClassId, i64> = FxHashMap::default();
+        let mut moments = self.problem.moments.iter().enumerate().peekable();
+        steps.iter().all(|step| {
+            let Taken::Optional(class) = step.what else {
+                return true;
+            };
+            while let Some((_, moment)) = moments.next_if(|(at, _)| *at < step.at as usize) {
+                if let Moment::Invoked(call) = moment.moment()
+                    && self.problem.call(call).need == Need::Optional
+                {
+                    *invoked.entry(self.problem.call(call).class).or_default() += 1;
+                }
+            }
+            let left = invoked.entry(class).or_default();
+            *left -= 1;
+            *left >= 0
+        })
+    }
+
+    /// Whether everything open that needs some state may still find it.
+    ///
+    /// Every taker needs it to be made anew, every other needer once. Makers that are open may come at any time;
+    /// others only once they are invoked.
+    pub(super) fn can_be_met(&mut self, here: &Configuration<B>) -> bool {
+        let Some(supply) = &self.window.supply else {
+            return true;
+        };
+        for (place, value) in supply.values().iter().enumerate() {
+            if value.needers.within(&here.done) {
+                continue;
+            }
+            let mut makers = value.makers.without(&here.done).count();
+            let mut takers = value.takers.without(&here.done);
+            takers.take_all(&here.spare);
+            if value.state == here.state {
+                makers += 1;
+            } else if makers == 0 {
+                for &class in &value.optional {
+                    makers +=
+                        (self.window.available_of(class) - self.usages.count(here.used, class)) as usize;
+                }
+                if makers == 0 {
+                    let mut waiting = value.needers.without(&here.done);
+                    waiting.take_all(&here.spare);
+                    let first = waiting
+                        .slots()
+                        .map(|slot| self.deadlines[self.window.call(slot).0 as usize])
+                        .min();
+                    if first.is_some_and(|first| value.made_before(first, 1) == 0) {
+                        self.lessons.blame(place);
+                        return false;
+                    }
+                }
+            }
+            if takers.count() > makers && !value.optional.is_empty() {
+                makers = value.makers.without(&here.done).count() + usize::from(value.state == here.state);
+                for &class in &value.optional {
+                    makers +=
+                        (self.window.available_of(class) - self.usages.count(here.used, class)) as usize;
+                }
+            }
+            if takers.count() > makers {
+                let calls = takers
+                    .slots()
+                    .map(|slot| self.deadlines[self.window.call(slot).0 as usize]);
+                self.scratch.clear();
+                self.scratch.extend(calls);
+                self.scratch.sort_unstable();
+                for (before, &deadline) in self.scratch.iter().enumerate().skip(makers) {
+                    let wanted = before + 1 - makers;
+                    if value.made_before(deadline, wanted) < wanted {
+                        self.lessons.blame(place);
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+}
