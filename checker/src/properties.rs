@@ -1,5 +1,8 @@
 //! Random small histories, judged by every engine and by the oracle that tries every order.
 
+mod models;
+mod shrink;
+
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashSet;
@@ -14,6 +17,8 @@ use crate::oracle;
 use crate::replay::replay;
 use crate::subhistory::{Moments, Subhistories};
 use crate::{CheckOptions, Monitor, Proof, Status, Verdict, check, verify};
+
+use shrink::hold;
 
 /// How many histories each property is tried on; the nightly sets more.
 pub(crate) fn cases() -> u64 {
@@ -330,7 +335,10 @@ fn engines_agree_with_the_oracle_on_simulated_stores() {
     for seed in crate::generate::seeds(first_seed(), cases()) {
         let simulation = small(seed);
         let history = simulation.history().expect("simulations are valid");
-        let legal = agree(&history, Value::Nil, &format!("seed {seed}, {simulation:?}"));
+        let context = format!("seed {seed}, {simulation:?}");
+        let legal = hold(&history, &context, |history| {
+            Ok(agree(history, Value::Nil, &context))
+        });
         verdicts[usize::from(legal)] += 1;
     }
     println!(
@@ -350,7 +358,10 @@ fn engines_agree_with_the_oracle_on_arbitrary_histories() {
     let mut verdicts = [0u64; 2];
     for seed in crate::generate::seeds(first_seed() ^ 0xa5a5, cases()) {
         let history = arbitrary(seed);
-        let legal = agree(&history, Value::Int(0), &format!("seed {seed}"));
+        let context = format!("seed {seed}");
+        let legal = hold(&history, &context, |history| {
+            Ok(agree(history, Value::Int(0), &context))
+        });
         verdicts[usize::from(legal)] += 1;
     }
     println!(
