@@ -46,6 +46,7 @@ impl CheckOptions {
             .registers
             .init
             .get_or_insert_with(|| self.init_of(history));
+        options.time_limit = options.time_limit.or(self.time_limit);
         options
     }
 }

@@ -168,6 +168,7 @@ impl Check {
         if model.is_transactional() {
             let mut wanted = options.transactions.clone();
             wanted.registers.init = options.init.clone();
+            wanted.time_limit = options.time_limit;
             let analysis = checker::transactions::check(&history, model, &wanted);
             return analysis
                 .map(Judged::Transactions)

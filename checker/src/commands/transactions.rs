@@ -61,6 +61,7 @@ impl Flags {
                 total: self.total_amount,
                 allow_negative_balances: self.allow_negative_balances,
             },
+            time_limit: None,
         }
     }
 }

@@ -135,7 +135,9 @@ impl TransactionAnalysis {
             .given_up
             .iter()
             .find(|&&kind| bad.is_none() && forbidden(kind))
-            .map(|kind| format!("the search for {kind} was given up: too many ways to go"));
+            .map(|kind| {
+                format!("the search for {kind} was given up: too many ways to go, or too little time (--time-limit)")
+            });
         let valid = match (bad, &unknown) {
             (Some(_), _) => Validity::False,
             (None, Some(_)) => Validity::Unknown,

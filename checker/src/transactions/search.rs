@@ -7,6 +7,7 @@
 //! the components, and given up at some length.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use petgraph::Directed;
 use petgraph::algo::kosaraju_scc;
@@ -45,14 +46,15 @@ type Vertex = NodeIndex<u32>;
 
 impl Dependencies {
     /// The cycles of the whole graph.
-    pub(super) fn cycles(&self) -> Cycles {
+    pub(super) fn cycles(&self, deadline: Option<Instant>) -> Cycles {
         let mut cycles = Cycles::default();
         let mut number = vec![u32::MAX; self.graph.node_count()];
         let mut components: Vec<Vec<Vertex>> = kosaraju_scc(&self.graph);
         components.retain(|component| component.len() > 1);
         components.sort_by_key(Vec::len);
         for component in &components {
-            self.component(component, &mut number).cycles(&mut cycles);
+            self.component(component, &mut number)
+                .cycles(deadline, &mut cycles);
         }
         cycles.found.sort_by_key(|cycle| cycle.edges.len());
         cycles
@@ -118,7 +120,7 @@ const LEAST_EFFORT: usize = 100_000;
 const SHORTEST: usize = 2;
 
 impl Component {
-    fn cycles(&self, cycles: &mut Cycles) {
+    fn cycles(&self, deadline: Option<Instant>, cycles: &mut Cycles) {
         let mut found: Vec<AnomalyKind> = Vec::new();
         for evidence in Evidence::ALL {
             // Where no edge rests on such evidence, the cycles are those that were found without it.
@@ -132,6 +134,11 @@ impl Component {
             for shape in Shape::ALL {
                 let kind = AnomalyKind::Cycle(shape, evidence);
                 if found.iter().any(|known| known.implies(kind)) {
+                    continue;
+                }
+                // One search is bounded by its effort, so that to look at the clock between them is enough.
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    cycles.given_up.push(kind);
                     continue;
                 }
                 let mut effort = self.graph.edge_count() * EFFORT + LEAST_EFFORT;

@@ -194,3 +194,27 @@ fn simulations_repeat() {
         );
     }
 }
+
+/// What was not looked for is not there to be called legal.
+#[test]
+fn without_time_cycles_are_unknown() {
+    let simulation = TransactionSimulation {
+        seed: 5,
+        transactions: 2000,
+        store: Store::SnapshotIsolation,
+        ..TransactionSimulation::default()
+    };
+    let history = simulation.run();
+    let judge = |time_limit| {
+        let options = TransactionOptions {
+            consistency_models: vec![ConsistencyModel::Serializable],
+            time_limit,
+            ..TransactionOptions::default()
+        };
+        list_append(&history, &options).expect("transactions")
+    };
+    assert_eq!(judge(None).valid, Validity::False, "snapshots allow write skew");
+    let hurried = judge(Some(std::time::Duration::ZERO));
+    assert_eq!(hurried.valid, Validity::Unknown);
+    assert!(hurried.unknown.is_some_and(|why| why.contains("--time-limit")));
+}
