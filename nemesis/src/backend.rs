@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fault::{Ability, ClockFault, DiskFault};
+use crate::fault::{Ability, ClockFault, Damage, DiskFault};
 use crate::link::LinkMatrix;
 use crate::node::{NodeId, NodeState};
 use crate::probe::{LinkProbe, Probe};
@@ -102,6 +102,24 @@ pub trait Backend: Send {
         let _ = clock;
         Err(BackendError::unsupported(self.name(), Ability::Clock, node))
     }
+
+    /// Damages the files of a dead node. `seed` decides where.
+    ///
+    /// # Errors
+    /// If the backend cannot reach them, or there is nothing to damage.
+    fn damage(&mut self, node: &NodeId, damage: Damage, seed: u64) -> Result<Probe, BackendError> {
+        let _ = (damage, seed);
+        Err(BackendError::unsupported(self.name(), Ability::Damage, node))
+    }
+
+    /// Throws a dead node's data away: it will start as a new machine.
+    ///
+    /// # Errors
+    /// If the backend cannot reach it.
+    fn wipe(&mut self, node: &NodeId) -> Result<(), BackendError> {
+        Err(BackendError::unsupported(self.name(), Ability::Damage, node))
+    }
+
     /// True if links have changed without being told to since this was last
     /// asked, as when a container came back with a new network namespace, so
     /// that they must be laid again. Cheap enough to be asked ten times a second.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::node::NodeId;
 use crate::requests::{Asker, Endpoint, Requests};
+use crate::ssh::SshCluster;
 
 /// Name of the file.
 pub const FILE_NAME: &str = "cluster.json";
@@ -53,6 +54,8 @@ pub enum BackendKind {
         /// The compose file.
         file: PathBuf,
     },
+    /// On other machines, reached by ssh.
+    Ssh(SshCluster),
 }
 
 /// One node of a running cluster.

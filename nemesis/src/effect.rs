@@ -8,7 +8,7 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Span;
-use crate::fault::{ClockFault, DiskFault, Fault, MembershipChange};
+use crate::fault::{ClockFault, Damage, DiskFault, Fault, MembershipChange};
 use crate::grudge::{Grudge, ShapeError, grudge};
 use crate::link::{Link, LinkMatrix};
 use crate::node::{NodeId, NodeState, join};
@@ -31,6 +31,9 @@ pub struct Effect {
     /// Disks that misbehave.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub disks: BTreeMap<NodeId, DiskFault>,
+    /// Files that are damaged. Their nodes are killed, and stay dead: see `processes`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub damaged: BTreeMap<NodeId, Damage>,
     /// Clocks that are wrong.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub clocks: BTreeMap<NodeId, ClockFault>,
@@ -151,6 +154,8 @@ impl Effect {
                 )
             }
             Fault::Kill { target } => processes(target, ProcessChange::Kill, rng)?,
+            // Who else is hit shows only once the leader is dead.
+            Fault::KillElection => processes(&Target::Leader, ProcessChange::Kill, rng)?,
             Fault::Pause { target } => processes(target, ProcessChange::Pause, rng)?,
             Fault::CrashLoop { target, up, down } => {
                 let rhythm = Rhythm { on: *down, off: *up };
@@ -171,6 +176,15 @@ impl Effect {
             Fault::Disk { target, disk } => {
                 let hit = target.resolve(nodes, leader, rng)?;
                 effect.disks = hit.iter().map(|node| (node.clone(), *disk)).collect();
+                join(&hit)
+            }
+            Fault::Damage { target, damage } => {
+                let hit = target.resolve(nodes, leader, rng)?;
+                effect.processes = hit
+                    .iter()
+                    .map(|node| (node.clone(), ProcessChange::Kill))
+                    .collect();
+                effect.damaged = hit.iter().map(|node| (node.clone(), *damage)).collect();
                 join(&hit)
             }
             Fault::Clock { target, clock } => {

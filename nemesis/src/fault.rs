@@ -52,6 +52,9 @@ pub enum Fault {
         /// Whom.
         target: Target,
     },
+    /// SIGKILL to the leader, and then to whoever is first seen to stand for
+    /// election or to lead in its place. Both stay dead. Undone by starting them.
+    KillElection,
     /// SIGSTOP. Undone by SIGCONT.
     Pause {
         /// Whom.
@@ -89,6 +92,14 @@ pub enum Fault {
         target: Target,
         /// How.
         disk: DiskFault,
+    },
+    /// SIGKILL, and the node's files are damaged while it is dead, by plain file
+    /// operations. Undone by starting it; the damage stays, for the node to notice.
+    Damage {
+        /// Whose.
+        target: Target,
+        /// How.
+        damage: Damage,
     },
     /// The wall clock is wrong. Undone by setting it right.
     Clock {
@@ -138,6 +149,22 @@ pub enum DiskFault {
     },
 }
 
+/// How the files of a dead node are damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Damage {
+    /// One file loses its last bytes (all, if it has no more).
+    Truncate {
+        /// How many.
+        bytes: u64,
+    },
+    /// Random bits of the files are flipped.
+    BitFlip {
+        /// How many.
+        bits: u32,
+    },
+}
+
 /// How a wall clock is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -171,6 +198,8 @@ pub enum MembershipChange {
     Remove,
     /// Hand leadership to it.
     Transfer,
+    /// Remove it, throw its data away, and add it as a new machine.
+    Replace,
 }
 
 /// What a backend may or may not be able to do, by the name used in plans,
@@ -180,8 +209,13 @@ pub enum MembershipChange {
 pub enum Ability {
     /// Cutting links.
     Partition,
-    /// Worsening links: delay, loss, duplication, reordering, corruption, bandwidth.
+    /// Worsening links in every way: delay, duplication, reordering, corruption, and
+    /// the two below.
     Links,
+    /// Losing some packets of a link.
+    Loss,
+    /// Making a link narrow.
+    Bandwidth,
     /// SIGKILL and start.
     Kill,
     /// SIGSTOP and SIGCONT.
@@ -190,6 +224,8 @@ pub enum Ability {
     PowerFailure,
     /// Disks that fail, fill up, slow down or rot.
     Disk,
+    /// Damaging the files of a dead node.
+    Damage,
     /// Wrong wall clocks.
     Clock,
     /// Membership changes.
@@ -198,13 +234,16 @@ pub enum Ability {
 
 impl Ability {
     /// Every ability, in the order of tables.
-    pub const ALL: [Ability; 8] = [
+    pub const ALL: [Ability; 11] = [
         Ability::Partition,
         Ability::Links,
+        Ability::Loss,
+        Ability::Bandwidth,
         Ability::Kill,
         Ability::Pause,
         Ability::PowerFailure,
         Ability::Disk,
+        Ability::Damage,
         Ability::Clock,
         Ability::Membership,
     ];
@@ -215,10 +254,13 @@ impl fmt::Display for Ability {
         f.pad(match self {
             Ability::Partition => "partition",
             Ability::Links => "links",
+            Ability::Loss => "loss",
+            Ability::Bandwidth => "bandwidth",
             Ability::Kill => "kill",
             Ability::Pause => "pause",
             Ability::PowerFailure => "power-failure",
             Ability::Disk => "disk",
+            Ability::Damage => "damage",
             Ability::Clock => "clock",
             Ability::Membership => "membership",
         })
@@ -231,11 +273,14 @@ impl Fault {
         match self {
             Fault::Partition { .. } | Fault::Flap { .. } => Ability::Partition,
             Fault::Links { link, .. } if *link == Link::CUT => Ability::Partition,
-            Fault::Links { .. } => Ability::Links,
-            Fault::Kill { .. } | Fault::Restart { .. } | Fault::CrashLoop { .. } => Ability::Kill,
+            Fault::Links { link, .. } => link.needs(),
+            Fault::KillElection | Fault::Kill { .. } | Fault::Restart { .. } | Fault::CrashLoop { .. } => {
+                Ability::Kill
+            }
             Fault::Pause { .. } => Ability::Pause,
             Fault::PowerFailure { .. } => Ability::PowerFailure,
             Fault::Disk { .. } => Ability::Disk,
+            Fault::Damage { .. } => Ability::Damage,
             Fault::Clock { .. } => Ability::Clock,
             Fault::Membership { .. } => Ability::Membership,
         }
@@ -248,11 +293,13 @@ impl Fault {
             Fault::Flap { .. } => "flap",
             Fault::Links { .. } => "links",
             Fault::Kill { .. } => "kill",
+            Fault::KillElection => "kill-election",
             Fault::Pause { .. } => "pause",
             Fault::Restart { .. } => "restart",
             Fault::CrashLoop { .. } => "crash-loop",
             Fault::PowerFailure { .. } => "power-failure",
             Fault::Disk { .. } => "disk",
+            Fault::Damage { .. } => "damage",
             Fault::Clock { .. } => "clock",
             Fault::Membership { .. } => "membership",
         }
@@ -263,12 +310,14 @@ impl Fault {
         match self {
             Fault::Partition { shape, .. } | Fault::Flap { shape, .. } => *shape == Shape::Leader,
             Fault::Links { from, to, .. } => from.needs_leader() || to.needs_leader(),
+            Fault::KillElection => true,
             Fault::Kill { target }
             | Fault::Pause { target }
             | Fault::Restart { target, .. }
             | Fault::CrashLoop { target, .. }
             | Fault::PowerFailure { target, .. }
             | Fault::Disk { target, .. }
+            | Fault::Damage { target, .. }
             | Fault::Clock { target, .. }
             | Fault::Membership { target, .. } => target.needs_leader(),
         }
@@ -286,7 +335,7 @@ impl Fault {
         ) || matches!(
             self,
             Fault::Membership {
-                change: MembershipChange::Transfer,
+                change: MembershipChange::Transfer | MembershipChange::Replace,
                 ..
             }
         )
@@ -318,6 +367,7 @@ impl fmt::Display for Fault {
                 )
             }
             Fault::Kill { target } => write!(f, "kill {target}"),
+            Fault::KillElection => f.write_str("kill-election"),
             Fault::Pause { target } => write!(f, "pause {target}"),
             Fault::Restart {
                 target,
@@ -340,6 +390,7 @@ impl fmt::Display for Fault {
                 )
             }
             Fault::Disk { target, disk } => write!(f, "disk {target}: {disk}"),
+            Fault::Damage { target, damage } => write!(f, "damage {target}: {damage}"),
             Fault::Clock { target, clock } => write!(f, "clock {target}: {clock}"),
             Fault::Membership { target, change } => write!(
                 f,
@@ -348,6 +399,7 @@ impl fmt::Display for Fault {
                     MembershipChange::Add => "add",
                     MembershipChange::Remove => "remove",
                     MembershipChange::Transfer => "transfer leadership to",
+                    MembershipChange::Replace => "replace",
                 }
             ),
         }
@@ -369,6 +421,15 @@ impl fmt::Display for DiskFault {
             }
             DiskFault::Slow { fsync } => write!(f, "fsync {fsync} slower"),
             DiskFault::BitFlip { bits } => write!(f, "{bits} bits flipped"),
+        }
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Damage::Truncate { bytes } => write!(f, "{bytes} bytes off a file's end"),
+            Damage::BitFlip { bits } => write!(f, "{bits} bits flipped"),
         }
     }
 }

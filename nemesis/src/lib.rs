@@ -51,10 +51,16 @@ pub mod plan;
 pub mod probe;
 pub mod record;
 pub mod requests;
+pub mod site;
+pub mod ssh;
 pub mod target;
+pub mod watchdog;
 
+mod damage;
+mod kernel;
 mod namespace;
 mod nemesis;
+mod prober;
 
 pub use backend::{Backend, BackendError, Unsupported};
 pub use cluster_file::ClusterFile;

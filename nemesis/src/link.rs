@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::Span;
+use crate::fault::Ability;
 use crate::node::NodeId;
 
 /// A probability from 0 to 1, written `5%` or `0.05`.
@@ -17,6 +18,8 @@ pub struct Probability(f64);
 impl Probability {
     /// Never.
     pub const NEVER: Probability = Probability(0.0);
+    /// Always.
+    pub const ALWAYS: Probability = Probability(1.0);
 
     /// The probability `value`, if it is one.
     pub fn new(value: f64) -> Option<Probability> {
@@ -164,6 +167,27 @@ impl Link {
     /// True for a link that does nothing to its packets.
     pub fn is_good(&self) -> bool {
         *self == Link::default()
+    }
+
+    /// What a backend must be able to do for it.
+    pub fn needs(&self) -> Ability {
+        let Link {
+            delay,
+            loss,
+            duplicate,
+            reorder,
+            corrupt,
+            bandwidth,
+            ..
+        } = self;
+        let never = |share: &Probability| *share == Probability::NEVER;
+        let only_stops = delay.is_none() && [duplicate, reorder, corrupt].into_iter().all(never);
+        match (only_stops, never(loss), bandwidth) {
+            (true, true, None) => Ability::Partition,
+            (true, false, None) => Ability::Loss,
+            (true, true, Some(_)) => Ability::Bandwidth,
+            _ => Ability::Links,
+        }
     }
 
     /// The link under both faults at once: delays add, the narrower bandwidth

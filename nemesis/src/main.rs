@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    nemesis::docker::serve_if_watchdog().unwrap_or_else(nemesis::cli::main)
+    nemesis::watchdog::serve_if_watchdog().unwrap_or_else(nemesis::cli::main)
 }

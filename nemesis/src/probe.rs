@@ -60,6 +60,9 @@ pub struct LinkProbe {
     /// Mean time of those that arrived, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean_us: Option<u64>,
+    /// Bits a second at which they came through, where the link is meant to be narrow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u64>,
     /// Packets of any kind that the link is known to have stopped since it was
     /// last changed, where the backend counts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,6 +92,9 @@ impl fmt::Display for LinkProbe {
         )?;
         if let Some(us) = self.mean_us {
             write!(f, ", {}.{:03} ms", us / 1000, us % 1000)?;
+        }
+        if let Some(rate) = self.rate {
+            write!(f, ", {} kbit/s", rate / 1000)?;
         }
         match self.stopped {
             Some(stopped) if stopped > 0 => write!(f, ", {stopped} stopped"),

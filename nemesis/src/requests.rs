@@ -27,6 +27,8 @@ pub struct Requests {
     pub remove: Option<Request>,
     /// Hand leadership to a node.
     pub transfer: Option<Request>,
+    /// Who belongs? It shows whether a change of membership came about.
+    pub members: Option<MembersQuery>,
 }
 
 impl Requests {
@@ -45,10 +47,23 @@ impl Requests {
                 pointer: "/leader".to_owned(),
                 equals: None,
                 term_pointer: Some("/term".to_owned()),
+                candidate: Some(Standing {
+                    pointer: "/role".to_owned(),
+                    equals: "candidate".into(),
+                }),
             }),
-            add: request("POST", "{url}/cluster/members", Some(r#"{"node":"{node}"}"#)),
+            add: request(
+                "POST",
+                "{url}/cluster/members",
+                Some(r#"{"id":"{node}","http":"{address}:8000","raft":"{address}:9000"}"#),
+            ),
             remove: request("DELETE", "{url}/cluster/members/{node}", None),
-            transfer: request("POST", "{url}/cluster/transfer", Some(r#"{"node":"{node}"}"#)),
+            transfer: request("POST", "{url}/cluster/transfer", Some(r#"{"to":"{node}"}"#)),
+            members: request("GET", "{url}/cluster/members", None).map(|request| MembersQuery {
+                request,
+                pointer: "/members".to_owned(),
+                name: Some("/id".to_owned()),
+            }),
         }
     }
 }
@@ -69,6 +84,34 @@ pub struct LeaderQuery {
     /// JSON pointer to the term or epoch: of differing answers the highest counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term_pointer: Option<String>,
+    /// How a node says that it stands for election. Without it, one that is the
+    /// first to know a newer term is taken for the candidate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate: Option<Standing>,
+}
+
+/// A place in an answer, and what is found there if something is so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standing {
+    /// JSON pointer, for example `/role`.
+    pub pointer: String,
+    /// For example `candidate`.
+    pub equals: Value,
+}
+
+/// How a node is asked who belongs to the cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MembersQuery {
+    /// The request.
+    #[serde(flatten)]
+    pub request: Request,
+    /// JSON pointer to the list of members, for example `/members`.
+    pub pointer: String,
+    /// JSON pointer to the name within each of them; without it each is a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 /// One HTTP request with placeholders.
@@ -95,6 +138,19 @@ pub struct Endpoint {
     pub url: String,
     /// Address under which the other nodes know it.
     pub address: String,
+}
+
+/// What one node says of who leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Who says so.
+    pub node: NodeId,
+    /// Its term or epoch, where terms are told; else 0.
+    pub term: u64,
+    /// Who leads, as it knows.
+    pub leader: Option<NodeId>,
+    /// It stands for election; none if it cannot say so.
+    pub candidate: Option<bool>,
 }
 
 /// Asks the system under test. It never retries.
@@ -126,42 +182,91 @@ impl Asker {
     /// Who leads, as most of the nodes that answer within `patience` (and, where
     /// terms are told, know the newest term) have it. All are asked at once.
     pub fn leader(&self, patience: Duration) -> Option<NodeId> {
-        let query = self.requests.leader.as_ref()?;
-        let answers: Vec<(u64, NodeId)> = std::thread::scope(|scope| {
+        let views = self.views(patience).into_iter();
+        elect(views.filter_map(|view| Some((view.term, view.leader?))).collect())
+    }
+
+    /// What each node that answers within `patience` says. All are asked at once.
+    pub fn views(&self, patience: Duration) -> Vec<View> {
+        let Some(query) = self.requests.leader.as_ref() else {
+            return Vec::new();
+        };
+        std::thread::scope(|scope| {
             let asked: Vec<_> = self
                 .endpoints
                 .keys()
-                .map(|node| scope.spawn(move || self.ask_leader(query, node, patience)))
+                .map(|node| scope.spawn(move || self.view(query, node, patience)))
                 .collect();
             asked
                 .into_iter()
                 .filter_map(|thread| thread.join().ok().flatten())
                 .collect()
-        });
-        elect(answers)
+        })
     }
 
-    fn ask_leader(&self, query: &LeaderQuery, node: &NodeId, patience: Duration) -> Option<(u64, NodeId)> {
+    fn view(&self, query: &LeaderQuery, node: &NodeId, patience: Duration) -> Option<View> {
         let answer = self.send(&query.request, node, node, patience).ok()?;
         let json: Value = serde_json::from_str(&answer).ok()?;
-        let found = json.pointer(&query.pointer)?;
         let term = query.term_pointer.as_ref().and_then(|pointer| {
             let term = json.pointer(pointer)?;
             term.as_u64().or_else(|| term.as_str()?.parse().ok())
         });
+        let found = json.pointer(&query.pointer);
         let leader = match &query.equals {
-            Some(value) if value == found => node.clone(),
-            Some(_) => return None,
-            None => found.as_str()?.parse().ok()?,
+            Some(value) => (found == Some(value)).then(|| node.clone()),
+            None => found.and_then(|found| found.as_str()?.parse().ok()),
         };
-        self.endpoints
-            .contains_key(&leader)
-            .then(|| (term.unwrap_or(0), leader))
+        let standing = |standing: &Standing| json.pointer(&standing.pointer) == Some(&standing.equals);
+        Some(View {
+            node: node.clone(),
+            term: term.unwrap_or(0),
+            leader: leader.filter(|leader| self.endpoints.contains_key(leader)),
+            candidate: query.candidate.as_ref().map(standing),
+        })
+    }
+
+    /// True if the system can be asked who belongs to it.
+    pub fn knows_members(&self) -> bool {
+        self.requests.members.is_some()
+    }
+
+    /// Who belongs to the cluster: as the leader has it where one is known and
+    /// answers, else whoever answers first.
+    ///
+    /// # Errors
+    /// What the last one asked said.
+    pub fn members(&self, patience: Duration) -> Result<Vec<NodeId>, String> {
+        let query = self
+            .requests
+            .members
+            .as_ref()
+            .ok_or("the system file has no request for its members")?;
+        let leader = self.leader(patience);
+        let others = self
+            .endpoints
+            .keys()
+            .filter(|node| Some(*node) != leader.as_ref());
+        let mut last = "no node could be asked".to_owned();
+        for asked in leader.iter().chain(others) {
+            let names = self
+                .send(&query.request, asked, asked, patience)
+                .and_then(|answer| query.names(&answer));
+            match names {
+                Ok(names) => return Ok(names),
+                Err(error) => last = format!("{asked}: {error}"),
+            }
+        }
+        Err(last)
     }
 
     /// True if the system can be asked for such a change.
     pub fn knows(&self, change: MembershipChange) -> bool {
-        self.request(change).is_some()
+        match change {
+            MembershipChange::Replace => {
+                self.knows(MembershipChange::Remove) && self.knows(MembershipChange::Add)
+            }
+            change => self.request(change).is_some(),
+        }
     }
 
     fn request(&self, change: MembershipChange) -> Option<&Request> {
@@ -169,6 +274,8 @@ impl Asker {
             MembershipChange::Add => self.requests.add.as_ref(),
             MembershipChange::Remove => self.requests.remove.as_ref(),
             MembershipChange::Transfer => self.requests.transfer.as_ref(),
+            // Done by the other two.
+            MembershipChange::Replace => None,
         }
     }
 
@@ -233,6 +340,26 @@ impl Asker {
     }
 }
 
+impl MembersQuery {
+    fn names(&self, answer: &str) -> Result<Vec<NodeId>, String> {
+        let json: Value = serde_json::from_str(answer).map_err(|error| error.to_string())?;
+        let list = json
+            .pointer(&self.pointer)
+            .and_then(Value::as_array)
+            .ok_or_else(|| format!("there is no list at {} in {answer}", self.pointer))?;
+        let name = |member: &Value| {
+            let name = match &self.name {
+                Some(pointer) => member.pointer(pointer)?,
+                None => member,
+            };
+            name.as_str()?.parse().ok()
+        };
+        list.iter()
+            .map(|member| name(member).ok_or_else(|| format!("a member without a name: {member}")))
+            .collect()
+    }
+}
+
 /// The most named leader of the newest term; of equals the first by name.
 fn elect(answers: Vec<(u64, NodeId)>) -> Option<NodeId> {
     let newest = answers.iter().map(|(term, _)| *term).max()?;
@@ -257,6 +384,26 @@ mod tests {
         assert_eq!(elect(vec![(3, n(1)), (3, n(1)), (4, n(2))]), Some(n(2)));
         assert_eq!(elect(vec![(0, n(3)), (0, n(1)), (0, n(3))]), Some(n(3)));
         assert_eq!(elect(Vec::new()), None);
+    }
+
+    #[test]
+    fn members_are_read_as_names_or_as_tables() {
+        let query = |name: Option<&str>| MembersQuery {
+            request: Request {
+                method: get(),
+                url: "{url}/members".to_owned(),
+                body: None,
+            },
+            pointer: "/members".to_owned(),
+            name: name.map(str::to_owned),
+        };
+        let two = Ok(vec![NodeId::numbered(1), NodeId::numbered(2)]);
+        assert_eq!(query(None).names(r#"{"members":["n1","n2"]}"#), two);
+        let tables = r#"{"members":[{"id":"n1"},{"id":"n2","role":"voter"}]}"#;
+        assert_eq!(query(Some("/id")).names(tables), two);
+        for wrong in ["{}", r#"{"members":[{"id":7}]}"#, "no json"] {
+            assert!(query(Some("/id")).names(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -334,7 +334,8 @@ fn containers_are_cut_killed_paused_and_healed() {
         }
         std::thread::sleep(Duration::from_millis(50));
     };
-    let order = serde_json::json!({"project": cluster.project, "journal": journal});
+    let site = serde_json::json!({"project": {"project": cluster.project, "described": null}});
+    let order = serde_json::json!({"site": site, "journal": journal});
     let mut watchdog = Command::new(env!("CARGO_BIN_EXE_nemesis"))
         .env("NEMESIS_WATCHDOG", order.to_string())
         .stdin(std::process::Stdio::piped())

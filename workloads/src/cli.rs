@@ -80,6 +80,9 @@ pub struct RunArgs {
     /// Where the cluster runs
     #[arg(long, value_enum, default_value = "lab")]
     pub cluster: ClusterKind,
+    /// What carries packets in the lab: switch (our own), iptables (the kernel's bridge), or auto
+    #[arg(long, default_value_t = nemesis::lab::Net::Auto, value_name = "NET")]
+    pub net: nemesis::lab::Net,
     /// How long the load lasts, as 30, 30s or 2m
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
     pub time_limit: Duration,
@@ -133,6 +136,9 @@ pub struct UpArgs {
     /// Run the nodes with this planted bug
     #[arg(long, value_name = "NAME")]
     pub bug: Option<String>,
+    /// As of `run`
+    #[arg(long, default_value_t = nemesis::lab::Net::Auto, value_name = "NET")]
+    pub net: nemesis::lab::Net,
     /// Host port of the first node on 127.0.0.1, the others follow; free ones where none is given
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub port: Option<u16>,

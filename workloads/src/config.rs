@@ -42,6 +42,8 @@ pub struct RunConfig {
     pub at_once: usize,
     /// Where the cluster runs.
     pub cluster: ClusterKind,
+    /// What carries packets in the lab.
+    pub net: nemesis::lab::Net,
     /// How long the load lasts.
     pub time_limit: Duration,
     /// Operations a second.
@@ -128,6 +130,12 @@ impl RunConfig {
                     args.nodes
                 );
             }
+            if args.net != nemesis::lab::Net::Auto {
+                bail!(
+                    "containers have a network of their own: leave --net {} away",
+                    args.net
+                );
+            }
             if args.bug.is_some() {
                 bail!("the image has no planted bugs: leave --bug or --cluster docker away");
             }
@@ -156,6 +164,7 @@ impl RunConfig {
             faults,
             at_once,
             cluster: args.cluster,
+            net: args.net,
             time_limit: args.time_limit,
             rate: args.rate,
             pace: if args.open_loop { Pace::Open } else { Pace::Closed },
@@ -203,7 +212,10 @@ impl RunConfig {
             ("faults", faults),
             (
                 "cluster",
-                format!("{} nodes, {}", self.nodes, self.cluster_name()),
+                match self.net {
+                    nemesis::lab::Net::Auto => format!("{} nodes, {}", self.nodes, self.cluster_name()),
+                    net => format!("{} nodes, {}, network {net}", self.nodes, self.cluster_name()),
+                },
             ),
             ("time limit", format!("{:?}", self.time_limit)),
             ("rate", format!("{} operations a second, {pace}", self.rate)),
@@ -259,6 +271,9 @@ impl RunConfig {
         );
         if self.at_once > 1 {
             command.push_str(&format!(" --at-once {}", self.at_once));
+        }
+        if self.net != nemesis::lab::Net::Auto {
+            command.push_str(&format!(" --net {}", self.net));
         }
         if self.pace == Pace::Open {
             command.push_str(" --open-loop");

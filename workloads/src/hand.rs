@@ -93,6 +93,7 @@ fn supervise(args: &UpArgs, system: &System) -> Result<()> {
         nodes: usize::from(args.nodes),
         dir: &dir,
         seed: 0,
+        net: args.net,
         host_port: args.port,
         // A fresh cluster for playing has real disks and true clocks.
         faults: &[],

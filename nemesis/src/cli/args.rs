@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::duration::Span;
-use crate::fault::{ClockFault, DiskFault, Fault, MembershipChange};
+use crate::fault::{ClockFault, Damage, DiskFault, Fault, MembershipChange};
 use crate::grudge::{Direction, Shape};
 use crate::journal::FaultId;
+use crate::lab::Net;
 use crate::link::{Bandwidth, Delay, Distribution, Link, Probability};
 use crate::target::Target;
 
@@ -139,6 +140,12 @@ pub(super) enum Verb {
         #[command(flatten)]
         lasting: Lasting,
     },
+    /// Kill the leader, and then whoever stands for election in its place
+    #[command(after_help = "Example: nemesis kill-election --for 10s")]
+    KillElection {
+        #[command(flatten)]
+        lasting: Lasting,
+    },
     /// SIGSTOP: the node keeps its memory and sockets and answers nobody
     #[command(after_help = "Example: nemesis pause leader --for 5s")]
     Pause {
@@ -197,6 +204,16 @@ pub(super) enum Verb {
         #[command(subcommand)]
         disk: DiskVerb,
     },
+    /// Kill a node and damage its files; the damage stays when the node is started again
+    #[command(
+        after_help = "Examples:\n  nemesis damage n1 truncate --bytes 100\n  nemesis damage leader bit-flip --bits 3 --for 5s"
+    )]
+    Damage {
+        /// As of kill
+        target: Target,
+        #[command(subcommand)]
+        damage: DamageVerb,
+    },
     /// Make a clock wrong (lab with libfaketime)
     #[command(
         after_help = "Examples:\n  nemesis clock n1 jump --ms 60000\n  nemesis clock minority rate 1.5 --for 30s\n  nemesis clock one strobe --ms -500 --period 200ms"
@@ -208,9 +225,11 @@ pub(super) enum Verb {
         clock: ClockVerb,
     },
     /// Change the cluster's membership by its own requests
-    #[command(after_help = "Examples:\n  nemesis member remove n3\n  nemesis member transfer n2")]
+    #[command(
+        after_help = "Examples:\n  nemesis member remove n3\n  nemesis member transfer n2\n  nemesis member replace n4"
+    )]
     Member {
-        /// add, remove or transfer
+        /// add, remove, transfer or replace
         change: MemberChange,
         /// Whom
         target: Target,
@@ -252,7 +271,11 @@ pub(super) enum Verb {
         shell: clap_complete::Shell,
     },
     /// Measure what the lab costs on this machine (use a release build)
-    Bench,
+    #[command(after_help = "Example: nemesis bench switch")]
+    Bench {
+        /// Only these parts: up-5, up-50, partition, switch, delay, disk, up-5-iptables, ... [default: all]
+        parts: Vec<String>,
+    },
     /// One part of bench
     #[command(hide = true)]
     BenchPart {
@@ -262,11 +285,11 @@ pub(super) enum Verb {
     /// A node of bench
     #[command(hide = true)]
     BenchNode,
-    /// Keeps rules of a compose cluster in place and undoes faults whose time is over
+    /// Keeps rules of containers and machines in place and undoes faults whose time is over
     #[command(hide = true)]
     Warden {
-        /// The compose project
-        project: String,
+        /// The cluster, as a line of JSON
+        site: String,
     },
 }
 
@@ -308,6 +331,26 @@ pub(super) enum DiskVerb {
 }
 
 #[derive(Debug, Subcommand)]
+pub(super) enum DamageVerb {
+    /// Take the last bytes off one file
+    Truncate {
+        /// How many
+        #[arg(long, default_value_t = 64)]
+        bytes: u64,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+    /// Flip random bits
+    BitFlip {
+        /// How many
+        #[arg(long, default_value_t = 1)]
+        bits: u32,
+        #[command(flatten)]
+        lasting: Lasting,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(super) enum ClockVerb {
     /// Off by so much
     Jump {
@@ -345,6 +388,8 @@ pub(super) enum MemberChange {
     Remove,
     /// Hand leadership to it
     Transfer,
+    /// Remove it, throw its data away, and add it as a new machine
+    Replace,
 }
 
 /// What a printed plan is like.
@@ -391,6 +436,9 @@ pub(super) struct LabArgs {
     /// Decides every random choice
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
+    /// What carries packets: switch (our own), iptables (the kernel's bridge), or auto
+    #[arg(long, default_value_t = Net::Auto)]
+    pub(super) net: Net,
     /// Simulated disks: each node's working folder can lose power, fail, fill up
     #[arg(long)]
     pub(super) disks: bool,
@@ -489,6 +537,20 @@ impl Verb {
                     lasting,
                 )
             }
+            Verb::KillElection { lasting } => (Fault::KillElection, lasting.lasting),
+            Verb::Damage { target: t, damage } => {
+                let (damage, lasting) = match damage {
+                    DamageVerb::Truncate { bytes, lasting } => (Damage::Truncate { bytes: *bytes }, lasting),
+                    DamageVerb::BitFlip { bits, lasting } => (Damage::BitFlip { bits: *bits }, lasting),
+                };
+                (
+                    Fault::Damage {
+                        target: target(t),
+                        damage,
+                    },
+                    lasting.lasting,
+                )
+            }
             Verb::Clock { target: t, clock } => {
                 let (clock, lasting) = clock.fault()?;
                 (
@@ -508,6 +570,7 @@ impl Verb {
                     MemberChange::Add => MembershipChange::Add,
                     MemberChange::Remove => MembershipChange::Remove,
                     MemberChange::Transfer => MembershipChange::Transfer,
+                    MemberChange::Replace => MembershipChange::Replace,
                 };
                 (
                     Fault::Membership {

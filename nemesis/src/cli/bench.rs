@@ -15,7 +15,7 @@ use anyhow::{Context as _, bail, ensure};
 use super::bad;
 use crate::fault::Fault;
 use crate::grudge::Direction;
-use crate::lab::{self, Lab, LabOptions, NodeSpec, address_of};
+use crate::lab::{self, Lab, LabOptions, Net, NodeSpec, address_of};
 use crate::nemesis::Nemesis;
 use crate::node::NodeId;
 
@@ -25,18 +25,26 @@ const SINK: u16 = 7002;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The parts, and how many nodes each takes.
-const PARTS: [(&str, usize); 6] = [
+const PARTS: [(&str, usize); 9] = [
     ("up-5", 5),
     ("up-50", 50),
     ("partition", 5),
     ("switch", 2),
     ("delay", 2),
     ("disk", 1),
+    ("up-5-iptables", 5),
+    ("partition-iptables", 5),
+    ("switch-iptables", 2),
 ];
 
-/// Runs every part and prints what it measured.
-pub(super) fn run() -> anyhow::Result<bool> {
-    for (part, _) in PARTS {
+/// Runs these parts, or every part, and prints what was measured.
+pub(super) fn run(parts: &[String]) -> anyhow::Result<bool> {
+    let known: Vec<&str> = PARTS.iter().map(|(part, _)| *part).collect();
+    if let Some(unknown) = parts.iter().find(|part| !known.contains(&part.as_str())) {
+        return Err(bad(format!("unknown part {unknown}: use {}", known.join(", "))));
+    }
+    let wanted = |part: &&str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
+    for part in known.into_iter().filter(wanted) {
         let status = Command::new(std::env::current_exe()?)
             .args(["bench-part", part])
             .status()?;
@@ -55,7 +63,12 @@ pub(super) fn part(name: &str) -> anyhow::Result<bool> {
     let before = Instant::now();
     let seat = lab::enter().map_err(bad)?;
     let options = LabOptions {
-        simulated_disk: (name == "disk").then(|| "data".into()),
+        simulated_disks: name == "disk",
+        net: if name.ends_with("-iptables") {
+            Net::Iptables
+        } else {
+            Net::Switch
+        },
         ..LabOptions::default()
     };
     let lab = Lab::start(seat, &options, specs(&folder, *nodes)?)?;
@@ -65,8 +78,9 @@ pub(super) fn part(name: &str) -> anyhow::Result<bool> {
         lab.wait_until(node, || TcpStream::connect(address).is_ok(), PATIENCE)?;
     }
     let measured = match name {
-        "partition" => partition(&lab, &folder),
+        "partition" | "partition-iptables" => partition(&lab, &folder),
         "switch" => switch(&lab),
+        "switch-iptables" => star(&lab),
         "delay" => delay(&lab, &folder),
         "disk" => order(&lab, 0, "appends 2").map(|rate| format!("{rate} synced 128-byte appends/s")),
         _ => {
@@ -78,7 +92,7 @@ pub(super) fn part(name: &str) -> anyhow::Result<bool> {
     };
     drop(lab);
     let _ = std::fs::remove_dir_all(&folder);
-    println!("{name:<10} {}", measured?);
+    println!("{name:<18} {}", measured?);
     Ok(true)
 }
 
@@ -91,6 +105,7 @@ fn specs(folder: &Path, nodes: usize) -> anyhow::Result<Vec<NodeSpec>> {
             args: vec![OsString::from("bench-node")],
             env: Vec::new(),
             dir: folder.join(id.as_str()),
+            data: folder.join(id.as_str()).join("data"),
             log: folder.join(id.as_str()).join("node.log"),
             forward: Vec::new(),
             id,
@@ -146,13 +161,24 @@ fn median(times: &mut [Duration]) -> Duration {
 fn switch(lab: &Lab) -> anyhow::Result<String> {
     let rtt = order(lab, 0, &format!("rtt {} 5000", address_of(1)))?;
     let local = order(lab, 0, &format!("rtt {} 5000", Ipv4Addr::LOCALHOST))?;
-    let before = lab.packets_passed();
-    let started = Instant::now();
+    let (before, started) = (lab.switched().context("a switch")?, Instant::now());
     let sent = order(lab, 0, &format!("flood {} 2", address_of(1)))?;
-    let elapsed = started.elapsed().as_secs_f64();
-    let rate = (lab.packets_passed() - before) as f64 / elapsed;
+    let (after, elapsed) = (lab.switched().context("a switch")?, started.elapsed());
+    let packets = (after.packets - before.packets) as f64;
+    let (rate, on_one_core) = (
+        packets / elapsed.as_secs_f64(),
+        packets / (after.busy - before.busy).as_secs_f64(),
+    );
     Ok(format!(
-        "{rate:.0} packets/s switched (of {sent} sent); round trip {rtt}; over loopback {local}"
+        "{rate:.0} packets/s passed on (of {sent} sent in 2 s), {on_one_core:.0} per second of one core; round trip {rtt}; over loopback {local}"
+    ))
+}
+
+/// The kernel's own path, to compare.
+fn star(lab: &Lab) -> anyhow::Result<String> {
+    Ok(format!(
+        "round trip over the bridge {}",
+        order(lab, 0, &format!("rtt {} 5000", address_of(1)))?
     ))
 }
 

@@ -1,8 +1,9 @@
 //! Finding the running cluster, and asking whoever owns its nemesis.
 //!
 //! A cluster with a `cluster.json` has an owner who serves a control socket. A
-//! compose cluster that was started by hand has none: then a warden is started in
-//! the background, which owns its nemesis until the last fault is undone.
+//! compose cluster that was started by hand has none, nor have other machines: then
+//! a warden is started in the background, which owns the nemesis until the last
+//! fault is undone. Should the warden be killed, its watchdog heals.
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,9 +17,9 @@ use parking_lot::Mutex;
 use super::bad;
 use crate::cluster_file::{BackendKind, ClusterFile, ClusterFileError, FILE_NAME, JOURNAL_NAME};
 use crate::control::{Answer, Client, ClientError, Question, Server};
-use crate::docker::DockerBackend;
 use crate::keeper::Keeper;
-use crate::nemesis::Nemesis;
+use crate::site::Site;
+use crate::watchdog::Watchdog;
 
 /// How long a warden may take to be there.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -35,7 +36,10 @@ impl Hand {
     /// here upwards, else the only compose project.
     pub(super) fn reach(cluster: Option<&Path>, project: Option<&str>) -> anyhow::Result<Hand> {
         if let Some(project) = project {
-            return Hand::of_project(project, None);
+            return Hand::of_site(&Site::Project {
+                project: project.to_owned(),
+                described: None,
+            });
         }
         let found = match cluster {
             Some(path) => {
@@ -53,7 +57,10 @@ impl Hand {
             Err(none @ ClusterFileError::None(_)) => {
                 // No file: perhaps somebody ran docker-compose up.
                 let project = crate::docker::only_running_project().map_err(|_| bad(none))?;
-                Hand::of_project(&project, None)
+                Hand::of_site(&Site::Project {
+                    project,
+                    described: None,
+                })
             }
             Err(error) => Err(bad(error)),
         }
@@ -63,16 +70,22 @@ impl Hand {
         let folder = path.parent().unwrap_or(Path::new("."));
         match (Client::connect(folder), &file.backend) {
             (Ok(client), _) => Ok(Hand { client }),
-            // Containers outlive who started them.
+            // Containers and machines outlive who started them.
             (Err(ClientError::Gone { .. }), BackendKind::Docker { project, .. }) => {
-                Hand::of_project(project, Some(path))
+                Hand::of_site(&Site::Project {
+                    project: project.clone(),
+                    described: Some(path.to_owned()),
+                })
             }
+            (Err(ClientError::Gone { .. }), BackendKind::Ssh(_)) => Hand::of_site(&Site::Machines {
+                described: path.to_owned(),
+            }),
             (Err(error), _) => Err(bad(error)),
         }
     }
 
-    fn of_project(project: &str, described: Option<&Path>) -> anyhow::Result<Hand> {
-        let folder = warden_folder(project, described);
+    fn of_site(site: &Site) -> anyhow::Result<Hand> {
+        let folder = warden_folder(site);
         std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         if let Ok(client) = Client::connect(&folder) {
             return Ok(Hand { client });
@@ -80,12 +93,9 @@ impl Hand {
         let log = folder.join("warden.log");
         let output = std::fs::File::create(&log).with_context(|| format!("writing {}", log.display()))?;
         let mut command = Command::new(std::env::current_exe()?);
-        match described {
-            Some(path) => command.arg("--cluster").arg(path),
-            None => &mut command,
-        };
+        let order = serde_json::to_string(site)?;
         command
-            .args(["warden", project])
+            .args(["warden", &order])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(output);
@@ -113,7 +123,7 @@ impl Hand {
             }
             if Instant::now() > deadline {
                 bail!(
-                    "the warden of compose project {project} does not answer; its log is {}",
+                    "the warden of {site} does not answer; its log is {}",
                     log.display()
                 );
             }
@@ -129,9 +139,10 @@ impl Hand {
 
 /// Where a warden keeps its journal and socket: beside the cluster file, or in
 /// the user's state folder.
-fn warden_folder(project: &str, described: Option<&Path>) -> PathBuf {
-    if let Some(folder) = described.and_then(Path::parent) {
-        return folder.to_owned();
+fn warden_folder(site: &Site) -> PathBuf {
+    if let Some(folder) = site.described().and_then(Path::parent) {
+        // An empty path is the folder that we are in.
+        return Path::new(".").join(folder);
     }
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let home = || {
@@ -139,29 +150,20 @@ fn warden_folder(project: &str, described: Option<&Path>) -> PathBuf {
             .map_or(PathBuf::from("/tmp"), PathBuf::from)
             .join(".local/state")
     };
-    state.unwrap_or_else(home).join("ordeal/nemesis").join(project)
+    let folder = state.unwrap_or_else(home).join("ordeal/nemesis");
+    match site {
+        Site::Project { project, .. } => folder.join(project),
+        Site::Machines { .. } => folder,
+    }
 }
 
-/// Owns the nemesis of a compose cluster as long as a fault is in force.
-pub(super) fn warden(project: &str, described: Option<&Path>) -> anyhow::Result<bool> {
-    let mut backend = DockerBackend::find(Some(project)).map_err(bad)?;
-    let asker = match described {
-        Some(path) => {
-            let file = ClusterFile::read(path).map_err(bad)?;
-            let nodes: Vec<_> = file.nodes.iter().map(|node| node.id.clone()).collect();
-            backend.keep(&nodes).map_err(bad)?;
-            file.asker()?
-        }
-        None => backend.asker()?,
-    };
-    let folder = warden_folder(project, described);
-    let mut nemesis = Nemesis::new(
-        Box::new(backend),
-        &folder.join(JOURNAL_NAME),
-        u64::from(std::process::id()),
-    )
-    .map_err(|error| bad(&error))?;
-    nemesis.set_asker(asker);
+/// Owns the nemesis of a cluster as long as a fault is in force.
+pub(super) fn warden(site: &str) -> anyhow::Result<bool> {
+    let site: Site = serde_json::from_str(site).map_err(|error| bad(format!("warden: {error}")))?;
+    let folder = warden_folder(&site);
+    let journal = folder.join(JOURNAL_NAME);
+    let nemesis = site.open(&journal, u64::from(std::process::id())).map_err(bad)?;
+    let watchdog = Watchdog::start(&site, &journal).context("starting the watchdog")?;
     let nemesis = Arc::new(Mutex::new(nemesis));
     let keeper = Keeper::start(Arc::clone(&nemesis))?;
     let server = Server::start(&folder, Arc::clone(&nemesis))?;
@@ -174,5 +176,6 @@ pub(super) fn warden(project: &str, described: Option<&Path>) -> anyhow::Result<
     }
     drop(server);
     drop(keeper);
+    watchdog.dismiss();
     Ok(true)
 }

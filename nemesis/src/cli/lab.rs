@@ -44,7 +44,8 @@ pub(super) fn run(args: &LabArgs) -> anyhow::Result<bool> {
 
     let options = LabOptions {
         seed: args.seed,
-        simulated_disk: args.disks.then(|| "data".into()),
+        net: args.net,
+        simulated_disks: args.disks,
         fake_clocks: args.clocks,
         ..LabOptions::default()
     };
@@ -133,6 +134,7 @@ fn specs(args: &LabArgs) -> anyhow::Result<Vec<NodeSpec>> {
             args: rest.iter().map(fill).collect(),
             env: Vec::new(),
             dir: folder.join(id.as_str()),
+            data,
             log: folder.join(id.as_str()).join("node.log"),
             forward: args.port.iter().enumerate().map(forward).collect(),
         })

@@ -104,8 +104,8 @@ fn run(args: &Args) -> anyhow::Result<bool> {
             clap_complete::generate(*shell, &mut Args::command(), "nemesis", &mut std::io::stdout());
             return Ok(true);
         }
-        Verb::Warden { project } => return hand::warden(project, args.cluster.as_deref()),
-        Verb::Bench => return bench::run(),
+        Verb::Warden { site } => return hand::warden(site),
+        Verb::Bench { parts } => return bench::run(parts),
         fault => {
             let (fault, lasting) = fault.fault().map_err(bad)?;
             if args.dry_run {
@@ -201,6 +201,8 @@ fn play(args: &Args, file: &std::path::Path) -> anyhow::Result<bool> {
     }
     let started = std::time::Instant::now();
     let mut hand = Hand::reach(args.cluster.as_deref(), args.project.as_deref())?;
+    let check = Question::Check { plan: plan.clone() };
+    finish(&check, hand.ask(&check)?, args.json)?;
     let mut as_wanted = true;
     for step in &plan.steps {
         std::thread::sleep(step.at.0.saturating_sub(started.elapsed()));

@@ -11,6 +11,7 @@ use crate::record::{InForce, Status};
 /// Prints what was done and what was seen.
 pub(super) fn answer(question: &Question, answer: &Answer) {
     match answer {
+        Answer::Able => {}
         Answer::Status(status) => print!("{}", matrix(status)),
         Answer::Applied(applied) => {
             println!("{applied}");
@@ -182,6 +183,7 @@ mod tests {
             sent: 1,
             arrived,
             mean_us: None,
+            rate: None,
             stopped: None,
             as_wanted,
         };

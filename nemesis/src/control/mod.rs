@@ -17,6 +17,7 @@ use crate::duration::Span;
 use crate::effect::Effect;
 use crate::fault::Fault;
 use crate::journal::FaultId;
+use crate::plan::Plan;
 use crate::probe::Probe;
 use crate::record::{Applied, Healed, Status, Undone};
 use crate::target::Target;
@@ -42,6 +43,11 @@ pub enum Question {
     Preview {
         /// Which.
         fault: Fault,
+    },
+    /// Can all of a plan be done here?
+    Check {
+        /// Which.
+        plan: Plan,
     },
     /// Undo one fault.
     Undo {
@@ -72,6 +78,8 @@ pub enum Answer {
         /// In words.
         sentence: String,
     },
+    /// To [`Question::Check`]: yes. (No is a refusal that names everything.)
+    Able,
     /// To [`Question::Undo`].
     Undone(Undone),
     /// To [`Question::Resume`].

@@ -156,6 +156,7 @@ pub(super) fn answer(question: &Question, nemesis: &mut Nemesis) -> Answer {
         Question::Preview { fault } => nemesis
             .preview(fault)
             .map(|(effect, sentence)| Answer::Preview { effect, sentence }),
+        Question::Check { plan } => nemesis.check(plan).map(|()| Answer::Able),
         Question::Undo { id } => nemesis.undo(*id).map(Answer::Undone),
         Question::Resume { target } => nemesis.resume(target).map(|seen| Answer::Resumed { seen }),
         Question::Heal => nemesis.heal().map(Answer::Healed),
@@ -163,7 +164,10 @@ pub(super) fn answer(question: &Question, nemesis: &mut Nemesis) -> Answer {
     answer.unwrap_or_else(|error| {
         let bad_input = matches!(
             error,
-            NemesisError::Shape(_) | NemesisError::Unsupported { .. } | NemesisError::NotInForce(_)
+            NemesisError::Shape(_)
+                | NemesisError::Unsupported { .. }
+                | NemesisError::Plan(_)
+                | NemesisError::NotInForce(_)
         );
         Answer::Refused {
             message: error.to_string(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde::Deserialize;
@@ -27,6 +28,8 @@ pub(crate) struct Container {
     pub(crate) addresses: Vec<Ipv4Addr>,
     /// Its published TCP ports, as they are inside, in order.
     pub(crate) ports: Vec<u16>,
+    /// Where on the host the volumes are that it may write to.
+    pub(crate) volumes: Vec<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -36,6 +39,17 @@ struct Inspected {
     state: InspectedState,
     config: InspectedConfig,
     network_settings: InspectedNetworks,
+    #[serde(default)]
+    mounts: Vec<InspectedMount>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InspectedMount {
+    #[serde(default)]
+    source: PathBuf,
+    #[serde(default, rename = "RW")]
+    writable: bool,
 }
 
 #[derive(Deserialize)]
@@ -165,8 +179,10 @@ impl Inspected {
             .filter_map(|(port, _)| port.strip_suffix("/tcp")?.parse().ok())
             .collect();
         ports.sort_unstable();
+        let volumes = self.mounts.into_iter().filter(|mount| mount.writable);
         Container {
             ports,
+            volumes: volumes.map(|mount| mount.source).collect(),
             id: self.id,
             service: labels.get(SERVICE).cloned().unwrap_or_default(),
             number: labels

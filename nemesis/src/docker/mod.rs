@@ -6,28 +6,30 @@
 //! addresses of nodes, and clients have others.
 
 mod engine;
-mod prober;
-mod rules;
-mod watchdog;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+
 use crate::backend::{Backend, BackendError, Unsupported};
+use crate::damage;
 use crate::doctor;
-use crate::fault::Ability;
+use crate::fault::{Ability, Damage};
+use crate::kernel::{self, Addresses, Counting, Means};
 use crate::link::LinkMatrix;
 use crate::namespace::{Namespace, probe_socket};
 use crate::node::{EndStatus, NodeId, NodeState};
-use crate::probe::LinkProbe;
+use crate::probe::{LinkProbe, Probe};
+use crate::prober::Prober;
 use crate::requests::{Asker, Endpoint, Requests};
 
 use engine::Container;
-
-pub use watchdog::{Watchdog, serve_if_watchdog};
 
 /// How long the engine may take to do as it is told.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -79,7 +81,7 @@ pub struct DockerBackend {
     /// Process ids when rules were last laid: another one is another namespace.
     laid_for: BTreeMap<NodeId, Option<i32>>,
     glanced: Instant,
-    probes: u64,
+    means: Means,
     /// Kept bound while we live: no two nemeses may work on one cluster. An
     /// abstract address leaves no file behind, whatever ends us.
     _claim: UnixListener,
@@ -116,7 +118,7 @@ impl DockerBackend {
             asked: BTreeSet::new(),
             laid_for: BTreeMap::new(),
             glanced: Instant::now(),
-            probes: u64::from(std::process::id()) << 32,
+            means: Means::default(),
         };
         for container in containers {
             let name = if container.number > 1 {
@@ -250,12 +252,27 @@ impl DockerBackend {
         Ok(())
     }
 
-    /// Whom `node` must not hear under these rules.
-    fn dropped(&self, links: &LinkMatrix, node: &NodeId) -> Vec<Ipv4Addr> {
-        let senders = links.worsened().filter(|(_, to, link)| *to == node && link.cut);
-        senders
-            .flat_map(|(from, _, _)| self.addresses.get(from).cloned().unwrap_or_default())
+    /// The addresses of the nodes.
+    fn kept_addresses(&self) -> Addresses {
+        let kept = self.nodes.iter();
+        kept.filter_map(|node| Some((node.clone(), self.addresses.get(node)?.clone())))
             .collect()
+    }
+
+    /// Where on the host a node's data is.
+    ///
+    /// # Errors
+    /// If it has no volume.
+    fn volumes(&self, node: &NodeId) -> Result<&[PathBuf], BackendError> {
+        let container = self.known.get(node);
+        let container = container.ok_or_else(|| BackendError::UnknownNode(node.clone()))?;
+        if container.volumes.is_empty() {
+            return Err(BackendError::Refused {
+                what: format!("the data of node {node}"),
+                message: "its container has no volume: give it one in the compose file".into(),
+            });
+        }
+        Ok(&container.volumes)
     }
 }
 
@@ -313,10 +330,16 @@ impl Backend for DockerBackend {
         match ability {
             Ability::Kill | Ability::Pause => Ok(()),
             Ability::Partition => doctor::can_cut_containers(),
-            Ability::Links => Err(Unsupported::new(
-                "the docker backend cuts links but does not delay or lose packets",
-                "run the cluster in the lab",
-            )),
+            Ability::Links | Ability::Loss | Ability::Bandwidth => {
+                doctor::can_cut_containers().and_then(|()| self.means.can(ability))
+            }
+            Ability::Damage => match self.nodes.iter().find_map(|node| self.volumes(node).err()) {
+                Some(error) => Err(Unsupported::new(
+                    error.to_string(),
+                    "or run the cluster in the lab",
+                )),
+                None => Ok(()),
+            },
             Ability::PowerFailure | Ability::Disk | Ability::Clock => Err(Unsupported::new(
                 format!("the docker backend has no {ability} faults"),
                 "run the cluster in the lab",
@@ -327,11 +350,12 @@ impl Backend for DockerBackend {
 
     fn set_links(&mut self, links: &LinkMatrix) -> Result<(), BackendError> {
         self.refresh()?;
+        let addresses = self.kept_addresses();
         let lay = |node: &NodeId| {
             // A dead container has no namespace; when it comes back it is new.
             let Some(pid) = self.pid(node) else { return Ok(()) };
             let namespace = Namespace::of_process(pid)?;
-            rules::lay(&namespace, &self.dropped(links, node))
+            kernel::lay(&namespace, node, links, &addresses, Counting::Stopped)
         };
         let lay = &lay;
         std::thread::scope(|scope| {
@@ -363,71 +387,31 @@ impl Backend for DockerBackend {
     ) -> Result<Vec<LinkProbe>, BackendError> {
         self.refresh()?;
         let mut sockets = Vec::new();
-        let mut places: BTreeMap<&NodeId, usize> = BTreeMap::new();
         let mut namespaces = BTreeMap::new();
-        for node in links.iter().flat_map(|(from, to)| [from, to]) {
-            let (Some(pid), Some(address)) = (self.pid(node), self.address(node)) else {
-                continue;
-            };
-            if !places.contains_key(node) {
-                let socket = Namespace::of_process(pid)
-                    .and_then(|namespace| {
+        for node in wanted.nodes() {
+            let meant = links.iter().any(|(from, to)| from == node || to == node);
+            let socket = match (self.pid(node), self.address(node)) {
+                (Some(pid), Some(address)) if meant => {
+                    let namespace = Namespace::of_process(pid);
+                    let socket = namespace.and_then(|namespace| {
                         let socket = namespace.inside(|| probe_socket(address))?;
-                        namespaces.insert(node, namespace);
+                        namespaces.insert(node.clone(), namespace);
                         Ok(socket)
-                    })
-                    .map_err(BackendError::system(format!("a probe socket in node {node}")))?;
-                places.insert(node, sockets.len());
-                sockets.push((socket, address));
-            }
-        }
-        let mut ends = Vec::new();
-        let mut trials = Vec::new();
-        for (from, to) in links {
-            // Between dead machines there is nothing to see.
-            if let (Some(a), Some(b), Some(link)) = (places.get(from), places.get(to), wanted.get(from, to)) {
-                ends.push((from, to, *link));
-                trials.push(prober::Trial::new(*a, *b, !link.cut));
-            }
-        }
-        self.probes += 1;
-        prober::probe(&sockets, self.probes, &mut trials)
-            .map_err(BackendError::system("probing links between containers"))?;
-        let mut counts = BTreeMap::new();
-        for (_, to, link) in &ends {
-            if link.cut && !counts.contains_key(to) {
-                let counted = rules::counts(&namespaces[to])
-                    .map_err(BackendError::system(format!("iptables counters of node {to}")))?;
-                counts.insert(*to, counted);
-            }
-        }
-        let report = |((from, to, link), trial): ((&NodeId, &NodeId, _), prober::Trial)| {
-            let arrived = trial.arrived.len() as u32;
-            let mean = trial.arrived.values().sum::<Duration>().checked_div(arrived);
-            let link: crate::link::Link = link;
-            let stopped = counts.get(to).map(|counts: &BTreeMap<Ipv4Addr, u64>| {
-                let of = |address: &Ipv4Addr| counts.get(address).copied().unwrap_or(0);
-                self.addresses
-                    .get(from)
-                    .map_or(0, |addresses| addresses.iter().map(of).sum())
-            });
-            let as_wanted = if link.cut {
-                arrived == 0 && stopped.is_some_and(|n: u64| n > 0)
-            } else {
-                arrived > 0
+                    });
+                    Some(socket.map_err(BackendError::system(format!("a probe socket in node {node}")))?)
+                }
+                // Between dead machines there is nothing to see.
+                _ => None,
             };
-            LinkProbe {
-                from: from.clone(),
-                to: to.clone(),
-                wanted: link,
-                sent: trial.sent,
-                arrived,
-                mean_us: mean.map(|mean| u64::try_from(mean.as_micros()).unwrap_or(u64::MAX)),
-                stopped,
-                as_wanted,
-            }
+            sockets.push(socket);
+        }
+        let probe = || {
+            let mut probes = Prober::new(sockets)?.probe(wanted, links, None)?;
+            let counts_of = |node: &NodeId| kernel::counts(&namespaces[node]);
+            kernel::count_in(&mut probes, &self.kept_addresses(), counts_of)?;
+            Ok(probes)
         };
-        Ok(ends.into_iter().zip(trials).map(report).collect())
+        probe().map_err(BackendError::system("probing links between containers"))
     }
 
     fn state(&mut self, node: &NodeId) -> Result<NodeState, BackendError> {
@@ -499,6 +483,23 @@ impl Backend for DockerBackend {
 
     fn resume(&mut self, node: &NodeId) -> Result<(), BackendError> {
         self.signal(node, "CONT", |state| state != NodeState::Paused)
+    }
+
+    fn damage(&mut self, node: &NodeId, damage: Damage, seed: u64) -> Result<Probe, BackendError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let (as_wanted, seen) = damage::damage_folders(damage, self.volumes(node)?, &mut rng)
+            .map_err(BackendError::system(format!("damaging files of node {node}")))?;
+        Ok(Probe::Trial {
+            node: node.clone(),
+            seen,
+            as_wanted,
+        })
+    }
+
+    fn wipe(&mut self, node: &NodeId) -> Result<(), BackendError> {
+        damage::empty(self.volumes(node)?).map_err(BackendError::system(format!(
+            "emptying the volumes of node {node}"
+        )))
     }
 
     fn forgot_links(&mut self) -> bool {

@@ -1,11 +1,15 @@
 //! The lab as a backend.
 
+use rand::SeedableRng;
+use rand::rngs::ChaCha8Rng;
+
 use crate::backend::{Backend, BackendError, Unsupported};
-use crate::fault::{Ability, ClockFault, DiskFault};
-use crate::lab::Lab;
+use crate::damage;
+use crate::fault::{Ability, ClockFault, Damage, DiskFault};
 use crate::lab::disk::Disk;
 use crate::lab::rules::Rules;
-use crate::link::LinkMatrix;
+use crate::lab::{Lab, Network};
+use crate::link::{Link, LinkMatrix};
 use crate::node::{NodeId, NodeState};
 use crate::probe::{LinkProbe, Probe};
 
@@ -18,6 +22,24 @@ pub struct LabBackend {
 impl LabBackend {
     pub(super) fn new(lab: Lab) -> LabBackend {
         LabBackend { lab }
+    }
+
+    fn network(&self) -> &Network {
+        &self.lab.inner.network
+    }
+
+    fn lay(&self, links: &LinkMatrix) -> Result<(), BackendError> {
+        match self.network() {
+            Network::Switch { switch, .. } => {
+                let n = links.nodes().len();
+                let all = (0..n * n).map(|k| *links.at(k / n, k % n)).collect();
+                let laid = switch.board().lay(Rules::from_links(n, all));
+                laid.map_err(BackendError::system("laying rules on the lab's switch"))
+            }
+            Network::Star(star) => star
+                .lay(&self.lab.inner.machines, links)
+                .map_err(BackendError::system("laying iptables rules in the lab")),
+        }
     }
 }
 
@@ -32,7 +54,13 @@ impl Backend for LabBackend {
 
     fn can(&self, ability: Ability) -> Result<(), Unsupported> {
         match ability {
-            Ability::Partition | Ability::Links | Ability::Kill | Ability::Pause => Ok(()),
+            Ability::Partition | Ability::Links | Ability::Loss | Ability::Bandwidth => {
+                match self.network() {
+                    Network::Switch { .. } => Ok(()),
+                    Network::Star(star) => star.means.can(ability),
+                }
+            }
+            Ability::Kill | Ability::Pause | Ability::Damage => Ok(()),
             Ability::PowerFailure | Ability::Disk if self.lab.has_disks() => Ok(()),
             Ability::PowerFailure | Ability::Disk => Err(Unsupported::new(
                 "this lab has no simulated disks",
@@ -45,10 +73,7 @@ impl Backend for LabBackend {
     }
 
     fn set_links(&mut self, links: &LinkMatrix) -> Result<(), BackendError> {
-        let n = links.nodes().len();
-        let all = (0..n * n).map(|k| *links.at(k / n, k % n)).collect();
-        let laid = self.lab.inner.switch.board().lay(Rules::from_links(n, all));
-        laid.map_err(BackendError::system("laying rules on the lab's switch"))
+        self.lay(links)
     }
 
     fn probe_links(
@@ -56,8 +81,10 @@ impl Backend for LabBackend {
         wanted: &LinkMatrix,
         links: &[(NodeId, NodeId)],
     ) -> Result<Vec<LinkProbe>, BackendError> {
-        let board = self.lab.inner.switch.board();
-        let probes = self.lab.inner.prober.lock().probe(wanted, links, board);
+        let probes = match self.network() {
+            Network::Switch { switch, prober } => prober.lock().probe(wanted, links, Some(switch.board())),
+            Network::Star(star) => star.probe(&self.lab.inner.machines, wanted, links),
+        };
         probes.map_err(BackendError::system("probing links of the lab"))
     }
 
@@ -85,20 +112,14 @@ impl Backend for LabBackend {
         let machine = self.lab.machine(node)?;
         // With the power goes the network: a killed process's connections are
         // closed by its kernel, a dead machine's are not.
-        let board = self.lab.inner.switch.board();
-        let place = self.lab.nodes().iter().position(|other| other == node);
-        let (_, rules) = board.current();
-        let lay = |rules| {
-            board
-                .lay(rules)
-                .map_err(BackendError::system("laying rules on the lab's switch"))
+        let laid = match self.network() {
+            Network::Switch { switch, .. } => switch.board().matrix(self.lab.nodes()),
+            Network::Star(star) => star.laid(),
         };
-        if let Some(place) = place {
-            lay(rules.without(place))?;
-        }
+        self.lay(&without(&laid, node))?;
         let killed = machine.kill();
         let seen = machine.with_disk(|disk| disk.lose(torn));
-        lay(Rules::clone(&rules))?;
+        self.lay(&laid)?;
         killed?;
         let seen = seen.ok_or_else(|| BackendError::unsupported("lab", Ability::PowerFailure, node))?;
         Ok(Probe::Trial {
@@ -106,6 +127,26 @@ impl Backend for LabBackend {
             seen,
             as_wanted: true,
         })
+    }
+
+    fn damage(&mut self, node: &NodeId, damage: Damage, seed: u64) -> Result<Probe, BackendError> {
+        let machine = self.lab.machine(node)?;
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let data = std::slice::from_ref(&machine.spec.data);
+        let (as_wanted, seen) = damage::damage_folders(damage, data, &mut rng)
+            .map_err(BackendError::system(format!("damaging files of node {node}")))?;
+        Ok(Probe::Trial {
+            node: node.clone(),
+            seen,
+            as_wanted,
+        })
+    }
+
+    fn wipe(&mut self, node: &NodeId) -> Result<(), BackendError> {
+        let machine = self.lab.machine(node)?;
+        damage::empty(std::slice::from_ref(&machine.spec.data)).map_err(BackendError::system(format!(
+            "emptying the data folder of node {node}"
+        )))
     }
 
     fn set_disk(&mut self, node: &NodeId, faults: &[DiskFault]) -> Result<Probe, BackendError> {
@@ -138,4 +179,14 @@ impl Backend for LabBackend {
             as_wanted,
         })
     }
+}
+
+/// The same links, and nothing gets to or from `node`.
+fn without(links: &LinkMatrix, node: &NodeId) -> LinkMatrix {
+    let mut links = links.clone();
+    for other in links.nodes().to_vec() {
+        links.worsen(node, &other, &Link::CUT);
+        links.worsen(&other, node, &Link::CUT);
+    }
+    links
 }

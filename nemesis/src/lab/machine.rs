@@ -44,6 +44,9 @@ pub struct NodeSpec {
     pub env: Vec<(OsString, OsString)>,
     /// Its working directory, made if missing.
     pub dir: PathBuf,
+    /// The folder of its data: what is in it may be damaged, or thrown away when the
+    /// node is replaced. With a simulated disk, the folder that is mounted.
+    pub data: PathBuf,
     /// File that its output and its errors are appended to.
     pub log: PathBuf,
     /// Ports of it to be reached on the host's loopback.
@@ -167,6 +170,11 @@ impl Machine {
         let asked = *self.asked.lock();
         *process = Process::Dead { asked, status };
         self.ended.notify_all();
+    }
+
+    /// Its network.
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     /// What the process is doing.

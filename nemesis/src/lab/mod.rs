@@ -3,6 +3,8 @@
 //!
 //! Every node gets a network namespace with one device, whose packets go through
 //! a switch of ours in the runner: that is where links are cut, delayed, lossy.
+//! (Asked to, or without a TUN driver, it has the kernel's own network instead,
+//! and iptables cut it: see [`Net`].)
 //! The node in place `i` (from 0) of the list has the address 10.99.0.(i+1). The
 //! runner sits at 10.99.0.254 with a way to every node that no partition touches:
 //! faults hit what is between nodes, never what is between node and client.
@@ -17,7 +19,8 @@
 //!         program: "/usr/bin/python3".into(),
 //!         args: ["-m", "http.server", "8000"].map(Into::into).to_vec(),
 //!         env: Vec::new(),
-//!         dir: "store/n1/data".into(),
+//!         dir: "store/n1".into(),
+//!         data: "store/n1/data".into(),
 //!         log: "store/n1/node.log".into(),
 //!         forward: vec![lab::Forwarding { port: 8000, host_port: 0 }],
 //!     };
@@ -35,8 +38,8 @@ mod enter;
 mod forward;
 mod machine;
 mod net;
-mod prober;
-mod rules;
+pub(crate) mod rules;
+mod star;
 mod switch;
 
 use std::collections::BTreeMap;
@@ -48,11 +51,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::backend::{BackendError, Unsupported};
 use crate::doctor;
 use crate::namespace::{Namespace, probe_socket};
 use crate::node::{NodeId, NodeState};
+use crate::prober::Prober;
 
 pub use backend::LabBackend;
 pub use enter::{EnterError, Seat, enter};
@@ -72,17 +77,58 @@ pub fn address_of(place: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 99, 0, place as u8 + 1)
 }
 
+/// What carries packets between the nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Net {
+    /// The switch; where there is no TUN driver, iptables.
+    #[default]
+    Auto,
+    /// Our own switch in user space: exact, and able to do everything to a packet.
+    Switch,
+    /// The kernel's bridge, with iptables and tc in each node's namespace: what
+    /// containers and real hosts have.
+    Iptables,
+}
+
+impl std::fmt::Display for Net {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Net::Auto => "auto",
+            Net::Switch => "switch",
+            Net::Iptables => "iptables",
+        })
+    }
+}
+
+impl std::str::FromStr for Net {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Net, String> {
+        match text {
+            "auto" => Ok(Net::Auto),
+            "switch" => Ok(Net::Switch),
+            "iptables" => Ok(Net::Iptables),
+            other => Err(format!(
+                "{other:?} is no network of the lab: use switch, iptables or auto"
+            )),
+        }
+    }
+}
+
 /// How a lab is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabOptions {
     /// Decides which packets are lost, delayed, duplicated, corrupted.
     pub seed: u64,
+    /// What carries packets between the nodes.
+    pub net: Net,
     /// The device file of the TUN driver.
     pub tun: PathBuf,
-    /// Name of the folder in each node's working directory on which a simulated
-    /// disk is mounted, for power failures and the other disk faults; none runs
-    /// the nodes on the ordinary disk. At the end what is on it stays in the folder.
-    pub simulated_disk: Option<PathBuf>,
+    /// Each node's data folder is a simulated disk, for power failures and the other
+    /// disk faults, instead of the ordinary one. At the end what is on it stays in
+    /// the folder.
+    pub simulated_disks: bool,
     /// Nodes look at clocks that can be made wrong, by libfaketime. Each look
     /// then costs them some microseconds.
     pub fake_clocks: bool,
@@ -92,8 +138,9 @@ impl Default for LabOptions {
     fn default() -> LabOptions {
         LabOptions {
             seed: 0,
+            net: Net::Auto,
             tun: "/dev/net/tun".into(),
-            simulated_disk: None,
+            simulated_disks: false,
             fake_clocks: false,
         }
     }
@@ -131,6 +178,15 @@ pub enum LabError {
     Start(#[from] BackendError),
 }
 
+/// How a switch has done so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Switched {
+    /// Packets passed on between all ports.
+    pub packets: u64,
+    /// Processor time that it took, all told.
+    pub busy: Duration,
+}
+
 /// A running lab. Clones are the same lab; it is taken down by [`Lab::stop`], or
 /// with the last clone.
 #[derive(Clone, Debug)]
@@ -143,10 +199,19 @@ struct Inner {
     nodes: Vec<NodeId>,
     machines: Vec<Arc<machine::Machine>>,
     forwards: Mutex<BTreeMap<(NodeId, u16), forward::Forward>>,
-    prober: Mutex<prober::Prober>,
-    switch: switch::Switch,
+    network: Network,
     spawner: machine::Spawner,
     _seat: Seat,
+}
+
+/// What carries the packets, and shows how they fare.
+#[derive(Debug)]
+enum Network {
+    Switch {
+        switch: switch::Switch,
+        prober: Mutex<Prober>,
+    },
+    Star(star::Star),
 }
 
 impl Lab {
@@ -158,9 +223,7 @@ impl Lab {
     pub fn start(seat: Seat, options: &LabOptions, specs: Vec<NodeSpec>) -> Result<Lab, LabError> {
         let nodes: Vec<NodeId> = specs.iter().map(|spec| spec.id.clone()).collect();
         check_nodes(&nodes)?;
-        if let Err(error) = open_tun(&options.tun) {
-            return Err(doctor::why_no_tun(&options.tun, &error).into());
-        }
+        let net = choose_net(options)?;
         let library = if options.fake_clocks {
             Some(doctor::find_faketime()?)
         } else {
@@ -170,29 +233,39 @@ impl Lab {
         let mut sockets = Vec::new();
         let mut machines = Vec::new();
         let mut wanted = Vec::new();
+        if net == Net::Iptables {
+            star::bridge(RUNNER).map_err(|errno| no_star(errno.into()))?;
+        }
         for (place, spec) in specs.into_iter().enumerate() {
             let address = address_of(place);
-            let (namespace, (device, socket)) = Namespace::new(|| {
+            let (namespace, device) = Namespace::new(|| {
                 net::loopback_up()?;
+                if net == Net::Iptables {
+                    return Ok(None);
+                }
                 // The driver makes devices in the namespace that opened it.
                 let device = open_tun(&options.tun)?;
                 net::tun(&device, address)?;
-                Ok((device, probe_socket(address)?))
+                Ok(Some(device))
             })
             .map_err(system(format!("the network of node {}", spec.id)))?;
-            ports.push(switch::Port {
-                device,
-                last_byte: address.octets()[3],
-            });
+            match device {
+                Some(device) => ports.push(switch::Port {
+                    device,
+                    last_byte: address.octets()[3],
+                }),
+                None => star::cable(&namespace, place, address).map_err(no_star)?,
+            }
+            let socket = namespace
+                .inside(|| probe_socket(address))
+                .map_err(system(format!("a probe socket in node {}", spec.id)))?;
             sockets.push(socket);
             let id = spec.id.clone();
             wanted.extend(spec.forward.iter().map(|forward| (id.clone(), address, *forward)));
-            let disk = match &options.simulated_disk {
-                Some(folder) => Some(mount_disk(
-                    &spec.dir.join(folder),
-                    disk::seed_of(options.seed, place),
-                )?),
-                None => None,
+            let disk = if options.simulated_disks {
+                Some(mount_disk(&spec.data, disk::seed_of(options.seed, place))?)
+            } else {
+                None
             };
             let clock = match &library {
                 Some(library) => Some(
@@ -203,30 +276,37 @@ impl Lab {
             };
             machines.push(machine::Machine::new(spec, namespace, disk, clock));
         }
-        let device = open_tun(&options.tun)
-            .and_then(|device| net::tun(&device, RUNNER).map(|()| device).map_err(Into::into))
-            .map_err(system("the runner's network".into()))?;
-        ports.push(switch::Port {
-            device,
-            last_byte: RUNNER.octets()[3],
-        });
-        let switch = switch::Switch::start(machines.len(), ports, options.seed)
-            .map_err(system("starting the switch".into()))?;
-        let prober = prober::Prober::new(sockets).map_err(system("probe sockets".into()))?;
+        let network = if net == Net::Iptables {
+            Network::Star(star::Star::new(&nodes, sockets).map_err(system("probe sockets".into()))?)
+        } else {
+            let device = open_tun(&options.tun)
+                .and_then(|device| net::tun(&device, RUNNER).map(|()| device).map_err(Into::into))
+                .map_err(system("the runner's network".into()))?;
+            ports.push(switch::Port {
+                device,
+                last_byte: RUNNER.octets()[3],
+            });
+            let switch = switch::Switch::start(machines.len(), ports, options.seed)
+                .map_err(system("starting the switch".into()))?;
+            let sockets = sockets.into_iter().map(Some).collect();
+            let prober = Prober::new(sockets).map_err(system("probe sockets".into()))?;
+            Network::Switch {
+                switch,
+                prober: Mutex::new(prober),
+            }
+        };
         let spawner = machine::Spawner::start().map_err(system("starting the spawner".into()))?;
         let mut forwards = BTreeMap::new();
         for (node, address, forwarding) in wanted {
             let forward = open_forward(&seat, &node, address, forwarding)?;
             forwards.insert((node, forwarding.port), forward);
         }
-        let (forwards, prober) = (Mutex::new(forwards), Mutex::new(prober));
         let lab = Lab {
             inner: Arc::new(Inner {
                 nodes,
                 machines,
-                forwards,
-                prober,
-                switch,
+                forwards: Mutex::new(forwards),
+                network,
                 spawner,
                 _seat: seat,
             }),
@@ -320,9 +400,23 @@ impl Lab {
         Ok(())
     }
 
-    /// Packets that the switch has passed on between all ports so far.
-    pub fn packets_passed(&self) -> u64 {
-        self.inner.switch.board().passed()
+    /// What carries packets between the nodes: never [`Net::Auto`].
+    pub fn net(&self) -> Net {
+        match &self.inner.network {
+            Network::Switch { .. } => Net::Switch,
+            Network::Star(_) => Net::Iptables,
+        }
+    }
+
+    /// How the switch has done so far; none where the kernel carries the packets.
+    pub fn switched(&self) -> Option<Switched> {
+        match &self.inner.network {
+            Network::Switch { switch, .. } => Some(Switched {
+                packets: switch.board().passed(),
+                busy: switch.busy(),
+            }),
+            Network::Star(_) => None,
+        }
     }
 
     /// A backend for a [`Nemesis`](crate::Nemesis).
@@ -388,6 +482,37 @@ fn open_tun(path: &Path) -> std::io::Result<File> {
         .write(true)
         .custom_flags(nix::libc::O_NONBLOCK)
         .open(path)
+}
+
+/// Which network it is to be.
+fn choose_net(options: &LabOptions) -> Result<Net, LabError> {
+    let why_no_switch = match (options.net, open_tun(&options.tun)) {
+        (Net::Iptables, _) => return can_iptables().map(|()| Net::Iptables).map_err(Into::into),
+        (_, Ok(_)) => return Ok(Net::Switch),
+        (_, Err(error)) => doctor::why_no_tun(&options.tun, &error),
+    };
+    if options.net == Net::Auto && can_iptables().is_ok() {
+        tracing::warn!("{why_no_switch}; until then the lab has the kernel's network, with iptables");
+        return Ok(Net::Iptables);
+    }
+    Err(why_no_switch.into())
+}
+
+fn can_iptables() -> Result<(), Unsupported> {
+    crate::kernel::Means::default().can(crate::fault::Ability::Partition)
+}
+
+fn no_star(source: std::io::Error) -> LabError {
+    match source.raw_os_error().map(nix::errno::Errno::from_raw) {
+        Some(nix::errno::Errno::EOPNOTSUPP | nix::errno::Errno::ENOPKG | nix::errno::Errno::ENOTTY) => {
+            Unsupported::new(
+                format!("this kernel has no bridge or no veth devices ({source})"),
+                "run: sudo modprobe bridge veth; or use the switch (--net switch)",
+            )
+            .into()
+        }
+        _ => system("the lab's bridge".into())(source),
+    }
 }
 
 fn mount_disk(path: &Path, seed: u64) -> Result<disk::Disk, LabError> {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::{Condvar, Mutex};
 
-use crate::link::Link;
+use crate::link::{Link, LinkMatrix};
+use crate::node::NodeId;
 
 /// The links by place: `links[from * n + to]` of the `n` nodes.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,16 +29,6 @@ impl Rules {
     pub(crate) fn from_links(n: usize, links: Vec<Link>) -> Rules {
         assert_eq!(links.len(), n * n, "a rule for every link");
         Rules { n, links }
-    }
-
-    /// The same, and nothing gets to or from the node in this place.
-    pub(crate) fn without(&self, place: usize) -> Rules {
-        let mut rules = self.clone();
-        for other in 0..self.n {
-            rules.links[place * self.n + other] = Link::CUT;
-            rules.links[other * self.n + place] = Link::CUT;
-        }
-        rules
     }
 
     /// The link between two ports. Ports from `n` on (the runner's) are never
@@ -137,6 +128,18 @@ impl Board {
             ));
         }
         Ok(())
+    }
+
+    /// The rules as links between these nodes.
+    pub(crate) fn matrix(&self, nodes: &[NodeId]) -> LinkMatrix {
+        let rules = Arc::clone(&self.rules.lock());
+        let mut matrix = LinkMatrix::good(nodes);
+        for (from, a) in nodes.iter().enumerate() {
+            for (to, b) in nodes.iter().enumerate().filter(|(to, _)| *to != from) {
+                matrix.worsen(a, b, &rules.links[from * rules.n + to]);
+            }
+        }
+        matrix
     }
 
     /// Newest version of the rules; cheap, for the switch to ask at every turn.

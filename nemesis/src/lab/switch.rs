@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -57,6 +58,12 @@ impl Switch {
         })
     }
 
+    /// Processor time that it took so far.
+    pub(crate) fn busy(&self) -> Duration {
+        let thread = self.thread.as_ref().map(JoinHandleExt::as_pthread_t);
+        thread.map_or(Duration::ZERO, processor_time)
+    }
+
     /// Its rules and counters.
     pub(crate) fn board(&self) -> &Board {
         &self.board
@@ -73,6 +80,25 @@ impl Drop for Switch {
             tracing::error!("the lab's switch panicked");
         }
     }
+}
+
+/// What a thread that has not been joined has used of the processors.
+fn processor_time(thread: nix::libc::pthread_t) -> Duration {
+    let mut clock = 0;
+    let mut time = nix::libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the thread has not been joined, so its handle is valid, and both
+    // calls write to memory of ours.
+    unsafe {
+        if nix::libc::pthread_getcpuclockid(thread, &raw mut clock) != 0
+            || nix::libc::clock_gettime(clock, &raw mut time) != 0
+        {
+            return Duration::ZERO;
+        }
+    }
+    Duration::from(TimeSpec::from(time))
 }
 
 /// A packet on its way.

@@ -1,6 +1,8 @@
 //! The nemesis itself: what is desired, kept on disk, enforced, and looked at.
 
+mod election;
 mod enforce;
+mod members;
 mod upkeep;
 
 use std::collections::BTreeMap;
@@ -17,9 +19,10 @@ use crate::grudge::ShapeError;
 use crate::journal::{Entry, FaultId, Journal, JournalError};
 use crate::link::LinkMatrix;
 use crate::node::{NodeId, NodeState};
+use crate::plan::Plan;
 use crate::probe::Probe;
 use crate::record::{Applied, Healed, InForce, Record, Status, Undone};
-use crate::requests::Asker;
+use crate::requests::{Asker, View};
 use crate::target::Target;
 
 /// How long the cluster is asked who leads before a fault gives up on knowing.
@@ -45,6 +48,19 @@ pub enum NemesisError {
     /// The journal cannot be used; nothing was applied.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The cluster did not change its membership back. The fault stays in force.
+    #[error(
+        "{node} is not back where it was in the membership: {why}; mend the cluster, then run: nemesis heal"
+    )]
+    Membership {
+        /// Whose membership.
+        node: NodeId,
+        /// What the cluster said.
+        why: String,
+    },
+    /// A plan wants what cannot be done here: a line for each step.
+    #[error("nothing was started: {} of the plan's steps cannot be done here:{}", .0.len(), .0.concat())]
+    Plan(Vec<String>),
     /// No such fault is in force.
     #[error("no fault {0} is in force")]
     NotInForce(FaultId),
@@ -177,21 +193,51 @@ impl Nemesis {
         if ability != Ability::Membership {
             return self.backend.can(ability);
         }
-        let knows = |change| self.asker.as_ref().is_some_and(|asker| asker.knows(change));
-        if [
+        let changes = [
             MembershipChange::Add,
             MembershipChange::Remove,
             MembershipChange::Transfer,
-        ]
-        .into_iter()
-        .any(knows)
-        {
+        ];
+        let mut outcomes = changes.map(|change| self.can_change_member(change));
+        outcomes
+            .iter()
+            .position(Result::is_ok)
+            .map_or_else(|| std::mem::replace(&mut outcomes[0], Ok(())), |_| Ok(()))
+    }
+
+    /// Whether this very fault can be applied here.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn can_do(&self, fault: &Fault) -> Result<(), Unsupported> {
+        match fault {
+            Fault::Membership { change, .. } => self.can_change_member(*change),
+            fault => self.can(fault.needs()),
+        }
+    }
+
+    /// Whether everything that a plan wants can be done here, and means something.
+    ///
+    /// # Errors
+    /// All that cannot, at once: nothing has been started then.
+    pub fn check(&self, plan: &Plan) -> Result<(), NemesisError> {
+        let mut wrong: Vec<String> = Vec::new();
+        for (number, step) in (1..).zip(&plan.steps) {
+            // Any leader will do to find out whether the rest makes sense.
+            let leader = self.backend.nodes().first();
+            let why = match self.can_do(&step.fault) {
+                Err(why) => why.to_string(),
+                Ok(()) => match Effect::of(&step.fault, self.backend.nodes(), leader, &mut self.rng()) {
+                    Err(error) => error.to_string(),
+                    Ok(_) => continue,
+                },
+            };
+            wrong.push(format!("\n  step {number}, {}: {why}", step.fault));
+        }
+        if wrong.is_empty() {
             return Ok(());
         }
-        Err(Unsupported::new(
-            "nobody said by what requests this system changes its membership",
-            "add [membership] to its system file",
-        ))
+        Err(NemesisError::Plan(wrong))
     }
 
     /// Who leads now, where the cluster can be asked and says so.
@@ -206,7 +252,7 @@ impl Nemesis {
     /// As [`Nemesis::apply`].
     pub fn preview(&self, fault: &Fault) -> Result<(Effect, String), NemesisError> {
         let ability = fault.needs();
-        self.can(ability)
+        self.can_do(fault)
             .map_err(|why| NemesisError::Unsupported { ability, why })?;
         let leader = if fault.needs_leader() { self.leader() } else { None };
         Ok(Effect::of(
@@ -253,7 +299,8 @@ impl Nemesis {
             until,
             restarts: Vec::new(),
         });
-        let seen = self.strike(id, &effect).and_then(|mut seen| {
+        let seen = self.strike(id, fault, &effect).and_then(|mut seen| {
+            let effect = self.effect_of(id);
             seen.extend(self.look(&effect)?);
             Ok(seen)
         });
@@ -269,6 +316,13 @@ impl Nemesis {
             }
         };
         let bit = !seen.is_empty() && seen.iter().all(Probe::as_wanted);
+        let (effect, description) = self
+            .active
+            .iter()
+            .find(|active| active.entry.id == id)
+            .map_or((effect, description), |active| {
+                (active.entry.effect.clone(), active.entry.sentence.clone())
+            });
         let over = fault.is_momentary()
             && self
                 .active
@@ -290,8 +344,16 @@ impl Nemesis {
         Ok(applied)
     }
 
+    /// What a fault in force means by now.
+    fn effect_of(&self, id: FaultId) -> Effect {
+        let active = self.active.iter().find(|active| active.entry.id == id);
+        active
+            .map(|active| active.entry.effect.clone())
+            .unwrap_or_default()
+    }
+
     /// Does what is done once, then enforces what is desired.
-    fn strike(&mut self, id: FaultId, effect: &Effect) -> Result<Vec<Probe>, NemesisError> {
+    fn strike(&mut self, id: FaultId, fault: &Fault, effect: &Effect) -> Result<Vec<Probe>, NemesisError> {
         let mut seen = Vec::new();
         let now = Instant::now();
         for (node, change) in &effect.processes {
@@ -311,31 +373,23 @@ impl Nemesis {
             active.restarts.sort();
         }
         for (node, change) in &effect.members {
-            seen.push(self.change_member(node, *change));
+            seen.push(self.change_member(node, *change)?);
         }
         for (node, fault) in &effect.disks {
             if let DiskFault::BitFlip { .. } = fault {
                 seen.push(self.backend.set_disk(node, &[*fault])?);
             }
         }
+        let old_term = (*fault == Fault::KillElection).then(|| self.newest_term());
         seen.extend(self.enforce()?);
-        Ok(seen)
-    }
-
-    fn change_member(&self, node: &NodeId, change: MembershipChange) -> Probe {
-        let patience = Duration::from_secs(5);
-        let asker = self.asker.as_ref();
-        let answer = asker.map_or_else(
-            || Err("no requests".into()),
-            |asker| asker.change(change, node, patience),
-        );
-        let as_wanted = answer.is_ok();
-        let answer = answer.unwrap_or_else(|error| error);
-        Probe::Trial {
-            node: node.clone(),
-            seen: format!("{change:?}: {answer}"),
-            as_wanted,
+        for (node, damage) in &effect.damaged {
+            let seed = self.seed ^ id.0.rotate_left(32);
+            seen.push(self.backend.damage(node, *damage, seed)?);
         }
+        if let Some(term) = old_term {
+            seen.push(self.kill_candidate(id, term)?);
+        }
+        Ok(seen)
     }
 
     fn restart(&mut self, node: &NodeId) -> Result<Vec<Probe>, NemesisError> {
@@ -439,19 +493,14 @@ impl Nemesis {
             return Ok(Vec::new());
         };
         let active = self.active.remove(at);
-        let mut seen = Vec::new();
-        for (node, change) in &active.entry.effect.members {
-            let back = match change {
-                MembershipChange::Add => MembershipChange::Remove,
-                MembershipChange::Remove => MembershipChange::Add,
-                MembershipChange::Transfer => continue,
-            };
-            seen.push(self.change_member(node, back));
-        }
-        // Without knowing what was laid, as after a crash, lay it all again.
-        match self.enforce() {
-            Ok(more) => {
-                seen.extend(more);
+        // Processes first: who is to be a member again must run. Without knowing
+        // what was laid, as after a crash, all links are laid again.
+        let undone = self.enforce().and_then(|mut seen| {
+            seen.extend(self.change_members_back(&active.entry.effect)?);
+            Ok(seen)
+        });
+        match undone {
+            Ok(seen) => {
                 self.journal.end(id)?;
                 Ok(seen)
             }
@@ -476,7 +525,14 @@ impl Nemesis {
     pub fn heal(&mut self) -> Result<Healed, NemesisError> {
         let mut undone = Vec::new();
         let mut failed = None;
-        let ids: Vec<FaultId> = self.active.iter().rev().map(|active| active.entry.id).collect();
+        // Newest first, but membership last: to change it the cluster must be well.
+        let of_members = |active: &&Active| !active.entry.effect.members.is_empty();
+        let newest_first = || self.active.iter().rev();
+        let ids: Vec<FaultId> = newest_first()
+            .filter(|active| !of_members(active))
+            .chain(newest_first().filter(of_members))
+            .map(|active| active.entry.id)
+            .collect();
         for id in ids {
             match self.undo(id) {
                 Ok(one) => undone.push(one),

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Time until something that could not be undone is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
+
 impl Nemesis {
     /// Does what is due: undoes faults whose time is over, turns flapping links
     /// and crash loops, restarts the next of a rolling restart, lays rules again
@@ -21,6 +24,9 @@ impl Nemesis {
         for id in over {
             if let Err(error) = self.undo(id) {
                 self.trouble(format!("undoing {id}: {error}"));
+                let again = Instant::now() + AGAIN;
+                let stays = self.active.iter_mut().find(|active| active.entry.id == id);
+                stays.into_iter().for_each(|active| active.until = Some(again));
             }
         }
         self.restart_due(now);

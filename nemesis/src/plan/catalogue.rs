@@ -1,7 +1,7 @@
 //! Faults and sets of faults by the names that options and plans use.
 
 use crate::duration::Span;
-use crate::fault::{ClockFault, DiskFault, Fault, MembershipChange};
+use crate::fault::{ClockFault, Damage, DiskFault, Fault, MembershipChange};
 use crate::grudge::{Direction, Shape};
 use crate::link::{Delay, Distribution, Link, Probability};
 use crate::target::Target;
@@ -88,7 +88,7 @@ pub static PRESETS: [Preset; 6] = [
 ];
 
 /// The names that [`faults_named`] knows for help and messages.
-pub const FAULT_NAMES: [&str; 37] = [
+pub const FAULT_NAMES: [&str; 40] = [
     "partition",
     "partition-one",
     "partition-minority",
@@ -112,6 +112,7 @@ pub const FAULT_NAMES: [&str; 37] = [
     "kill-leader",
     "kill-majority",
     "kill-all",
+    "kill-election",
     "pause",
     "pause-one",
     "pause-leader",
@@ -124,6 +125,8 @@ pub const FAULT_NAMES: [&str; 37] = [
     "disk-error",
     "slow-disk",
     "bit-flip",
+    "damage-truncate",
+    "damage-bit-flip",
     "clock",
     "membership",
 ];
@@ -255,6 +258,7 @@ pub fn faults_named(name: &str) -> Option<Vec<Fault>> {
         "kill-leader" => vec![kill(Target::Leader)],
         "kill-majority" => vec![kill(Target::Majority)],
         "kill-all" => vec![kill(Target::All)],
+        "kill-election" => vec![Fault::KillElection],
         "pause" => vec![
             pause(Target::One),
             pause(Target::Leader),
@@ -333,6 +337,14 @@ pub fn faults_named(name: &str) -> Option<Vec<Fault>> {
             ),
         ],
         "bit-flip" => vec![disk(Target::One, DiskFault::BitFlip { bits: 1 })],
+        "damage-truncate" => vec![Fault::Damage {
+            target: Target::One,
+            damage: Damage::Truncate { bytes: 64 },
+        }],
+        "damage-bit-flip" => vec![Fault::Damage {
+            target: Target::One,
+            damage: Damage::BitFlip { bits: 1 },
+        }],
         "clock" => vec![
             Fault::Clock {
                 target: Target::Minority,
@@ -362,6 +374,10 @@ pub fn faults_named(name: &str) -> Option<Vec<Fault>> {
             Fault::Membership {
                 target: Target::One,
                 change: MembershipChange::Transfer,
+            },
+            Fault::Membership {
+                target: Target::One,
+                change: MembershipChange::Replace,
             },
         ],
         _ => return None,

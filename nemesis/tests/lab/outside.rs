@@ -20,12 +20,21 @@ const MARK: &str = "NEMESIS_TEST_MARK";
 
 type Test = (&'static str, fn(&Scene));
 
-const TESTS: [Test; 15] = [
+const TESTS: [Test; 18] = [
     ("five nodes are cut, killed, paused, restarted", |scene| {
         scene.exits("cut-kill-pause-restart-forward", 0);
     }),
     ("links get slow, lossy, narrow, and good again", |scene| {
         scene.exits("links", 0);
+    }),
+    ("the kernel's own network is cut, nodes killed", |scene| {
+        scene.exits("everything-iptables", 0);
+    }),
+    ("the kernel's own links get lossy and narrow", |scene| {
+        scene.exits("links-iptables", 0);
+    }),
+    ("files of a dead node are damaged", |scene| {
+        scene.exits("damage", 0);
     }),
     ("disks lose power, fill up, fail, slow down and rot", |scene| {
         scene.exits("disk", 0);

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nemesis::fault::Fault;
-use nemesis::lab::{self, Forwarding, Lab, LabOptions, NodeSpec, address_of};
+use nemesis::lab::{self, Forwarding, Lab, LabOptions, Net, NodeSpec, address_of};
 use nemesis::node::EndStatus;
-use nemesis::{Direction, Nemesis, NodeId, NodeState, Target};
+use nemesis::{Ability, Backend, Direction, Nemesis, NodeId, NodeState, Target};
 
 use crate::node::ask;
 
@@ -24,7 +24,12 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
         }
     };
     let options = LabOptions {
-        simulated_disk: (name == "disk").then(|| "data".into()),
+        simulated_disks: name == "disk",
+        net: if name.ends_with("-iptables") {
+            Net::Iptables
+        } else {
+            Net::Switch
+        },
         fake_clocks: name == "clock",
         ..LabOptions::default()
     };
@@ -60,11 +65,28 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
             .expect("the node gets ready");
     }
     match name {
-        "cut-kill-pause-restart-forward" => everything(&lab, folder),
+        "cut-kill-pause-restart-forward" | "everything-iptables" => everything(&lab, folder),
         "crash" => crash(&lab, folder),
         "disk" => disk(&lab, folder),
         "clock" => clock(&lab, folder),
-        "links" => links(&lab, folder),
+        "links" => links(&lab, folder, &LINKS),
+        "links-iptables" => {
+            let abilities = [Ability::Loss, Ability::Bandwidth, Ability::Links];
+            let backend = lab.backend();
+            let (able, unable): (Vec<Ability>, Vec<Ability>) = abilities
+                .into_iter()
+                .partition(|ability| backend.can(*ability).is_ok());
+            eprintln!("this kernel can: {able:?}, cannot: {unable:?}");
+            let links_able: Vec<&str> = LINKS
+                .into_iter()
+                .filter(|json| {
+                    let link: nemesis::Link = serde_json::from_str(json).expect("a link");
+                    able.contains(&link.needs())
+                })
+                .collect();
+            links(&lab, folder, &links_able);
+        }
+        "damage" => damage(&lab, folder),
         "hold" => hold(&lab),
         "panic" => panic!("as asked"),
         "exit-9" => return ExitCode::from(9),
@@ -81,6 +103,7 @@ fn specs(folder: &Path, n: usize) -> Vec<NodeSpec> {
             args: ["node", id.as_str(), &PORT.to_string()].map(Into::into).to_vec(),
             env: Vec::new(),
             dir: folder.join(id.as_str()),
+            data: folder.join(id.as_str()).join("data"),
             log: folder.join(id.as_str()).join("log"),
             forward: vec![Forwarding {
                 port: PORT,
@@ -356,17 +379,62 @@ fn clock(lab: &Lab, folder: &Path) {
     assert!(off(&n1).abs() < 1.0, "{}", off(&n1));
 }
 
-fn links(lab: &Lab, folder: &Path) {
+/// Everything that can befall a link.
+const LINKS: [&str; 7] = [
+    r#"{"delay":{"mean":"30ms","jitter":"10ms"}}"#,
+    r#"{"loss":0.6}"#,
+    r#"{"loss":1.0}"#,
+    r#"{"duplicate":0.5}"#,
+    r#"{"corrupt":0.6}"#,
+    r#"{"delay":{"mean":"5ms"},"reorder":0.5}"#,
+    r#"{"bandwidth":1000000}"#,
+];
+
+/// Files of a dead node on the ordinary disk are damaged, and it starts with them.
+fn damage(lab: &Lab, folder: &Path) {
+    let n1 = NodeId::numbered(1);
     let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 1).expect("a nemesis");
-    for link in [
-        r#"{"delay":{"mean":"30ms","jitter":"10ms"}}"#,
-        r#"{"loss":0.6}"#,
-        r#"{"loss":1.0}"#,
-        r#"{"duplicate":0.5}"#,
-        r#"{"corrupt":0.6}"#,
-        r#"{"delay":{"mean":"5ms"},"reorder":0.5}"#,
-        r#"{"bandwidth":1000000}"#,
+    let ask1 = |what: &str| ask_at(lab, &n1, what).expect("answers");
+    let nothing = parse_fault(r#"{"fault":"damage","target":"n1","damage":{"kind":"bit-flip","bits":1}}"#);
+    let missed = nemesis.apply(&nothing).expect("applies");
+    assert!(
+        !missed.bit,
+        "there was nothing to damage, and that is said: {missed:?}"
+    );
+    assert!(nemesis.undo(missed.id).expect("starts it").healed);
+    let again = || {
+        lab.wait_until(&n1, || ask_at(lab, &n1, "id").is_ok(), PATIENCE)
+            .expect("is back");
+    };
+    again();
+    std::fs::create_dir_all(folder.join("n1/data")).expect("a folder");
+    assert_eq!(ask1("append 0123456789"), "ok");
+    for (json, expected_length) in [
+        (r#"{"kind":"truncate","bytes":4}"#, 6),
+        (r#"{"kind":"bit-flip","bits":1}"#, 6),
     ] {
+        let before = std::fs::read(folder.join("n1/data/log")).expect("written");
+        let fault = parse_fault(&format!(r#"{{"fault":"damage","target":"n1","damage":{json}}}"#));
+        let applied = nemesis.apply(&fault).expect("applies");
+        assert!(applied.bit && !applied.over, "{applied:?}");
+        assert!(
+            !lab.state(&n1).expect("a node").is_alive(),
+            "it is dead meanwhile"
+        );
+        let after = std::fs::read(folder.join("n1/data/log")).expect("still there");
+        assert_eq!(after.len(), expected_length);
+        assert_ne!(before, after);
+        assert!(nemesis.undo(applied.id).expect("starts it").healed);
+        again();
+        let kept = std::fs::read(folder.join("n1/data/log")).expect("still there");
+        assert_eq!(kept, after, "nobody mends it");
+    }
+    assert_eq!(nemesis.in_force().len(), 0);
+}
+
+fn links(lab: &Lab, folder: &Path, all: &[&str]) {
+    let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 1).expect("a nemesis");
+    for link in all {
         let fault = parse_fault(&format!(
             r#"{{"fault":"links","from":"n1","to":"n2","link":{link}}}"#
         ));

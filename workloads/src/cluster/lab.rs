@@ -40,6 +40,8 @@ pub struct LabPlan<'a> {
     pub dir: &'a RunDir,
     /// Decides what the switch and the nemesis choose.
     pub seed: u64,
+    /// What carries packets between the nodes.
+    pub net: lab::Net,
     /// Port of the first node on the host's loopback, the others follow; any free ones where none is given.
     pub host_port: Option<u16>,
     /// The faults that it may have to bear.
@@ -66,7 +68,8 @@ impl Cluster {
             |abilities: &[Ability]| plan.faults.iter().any(|fault| abilities.contains(&fault.needs()));
         let options = LabOptions {
             seed: plan.seed,
-            simulated_disk: wants(&[Ability::Disk, Ability::PowerFailure]).then(|| DATA.into()),
+            net: plan.net,
+            simulated_disks: wants(&[Ability::Disk, Ability::PowerFailure]),
             fake_clocks: wants(&[Ability::Clock]),
             ..LabOptions::default()
         };
@@ -139,6 +142,7 @@ fn spec(plan: &LabPlan<'_>, ids: &[NodeId], place: usize, id: &NodeId) -> Result
         args,
         env,
         log: dir.join("node.log"),
+        data: dir.join(DATA),
         dir,
         forward,
     })

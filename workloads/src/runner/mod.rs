@@ -90,6 +90,7 @@ pub fn run(config: &RunConfig) -> Result<u8> {
                 nodes: config.nodes,
                 dir: &dir,
                 seed: config.seed,
+                net: config.net,
                 host_port: None,
                 faults: &config.faults,
                 owner,
@@ -161,15 +162,7 @@ fn plan_faults(config: &RunConfig, cluster: &Cluster, dir: &RunDir) -> Result<ne
         config.time_limit,
         config.seed ^ SCHEDULE_STREAM,
     )?;
-    let nemesis = cluster.nemesis.lock();
-    let lacking = plan.unsupported(|ability| nemesis.can(ability));
-    if !lacking.is_empty() {
-        let lacking = lacking.iter().map(|(ability, why)| format!("{ability}: {why}"));
-        bail!(
-            "the plan wants what cannot be done here: {}",
-            lacking.collect::<Vec<_>>().join("; ")
-        );
-    }
+    cluster.nemesis.lock().check(&plan)?;
     write_whole(&dir.join("plan.json"), plan.to_json().as_bytes())?;
     Ok(plan)
 }

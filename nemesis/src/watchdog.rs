@@ -1,8 +1,8 @@
-//! Heals a compose cluster when its nemesis is gone without having done so.
+//! Heals a cluster when its nemesis is gone without having done so.
 //!
-//! The lab needs none: it ends with its owner. Containers and the rules in them
-//! do not, so the owner starts a copy of its own program that waits, at the other
-//! end of a pipe, for the owner to say goodbye or to be gone.
+//! The lab needs none: it ends with its owner. Containers and other machines, and
+//! the rules in them, do not, so the owner starts a copy of its own program that
+//! waits, at the other end of a pipe, for the owner to say goodbye or to be gone.
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::docker::{DockerBackend, DockerError};
-use crate::nemesis::{Nemesis, NemesisError};
+use crate::site::Site;
 
 /// Carries the order to be a watchdog.
 const ORDER: &str = "NEMESIS_WATCHDOG";
@@ -24,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Serialize, Deserialize)]
 struct Order {
-    project: String,
+    site: Site,
     journal: PathBuf,
 }
 
@@ -35,14 +34,14 @@ pub struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts a watchdog for the nemesis of this project and journal. The program
+    /// Starts a watchdog for the nemesis of this cluster and journal. The program
     /// that calls this must call [`serve_if_watchdog`] first thing in its `main`.
     ///
     /// # Errors
     /// If this program cannot be started a second time.
-    pub fn start(project: &str, journal: &Path) -> std::io::Result<Watchdog> {
+    pub fn start(site: &Site, journal: &Path) -> std::io::Result<Watchdog> {
         let order = Order {
-            project: project.to_owned(),
+            site: site.clone(),
             journal: std::path::absolute(journal)?,
         };
         let order = serde_json::to_string(&order).expect("an order is plain data");
@@ -89,17 +88,12 @@ pub fn serve_if_watchdog() -> Option<ExitCode> {
 
 fn heal(order: &Order) -> bool {
     let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        match DockerBackend::find(Some(&order.project)) {
-            Ok(backend) => match Nemesis::new(Box::new(backend), &order.journal, 0) {
-                Ok(mut nemesis) => return nemesis.heal().is_ok(),
-                Err(NemesisError::Journal(crate::journal::JournalError::Held(_))) => {}
-                Err(_) => return false,
-            },
-            Err(DockerError::Claimed(_)) => {}
+    loop {
+        match order.site.open(&order.journal, 0) {
+            Ok(mut nemesis) => return nemesis.heal().is_ok(),
+            Err(error) if error.is_busy() && Instant::now() < deadline => {}
             Err(_) => return false,
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    false
 }
