@@ -122,6 +122,45 @@ fn faults_by_hand() {
     playground.refuses(&["nonsense"], "unrecognized subcommand");
     playground.refuses(&["plan", "--preset", "nonsense"], "gentle, standard, hostile");
 
+    // Plans: played for real, or refused as a whole before anything is started.
+    let plan = |steps: &str| {
+        let path = playground.folder.path().join("plan.json");
+        let text = format!(r#"{{"seed":1,"length":"2s","steps":[{steps}]}}"#);
+        std::fs::write(&path, text).expect("writable");
+        path.display().to_string()
+    };
+    let step = |at: u64, fault: &str| {
+        format!(r#"{{"at":"{at}ms","fault":{fault},"lasting":"100ms","recovery":"0s"}}"#)
+    };
+    let good = [
+        step(0, r#"{"fault":"partition","shape":"halves"}"#),
+        step(150, r#"{"fault":"kill","target":"one"}"#),
+    ];
+    let played = at(
+        &["play", &plan(&good.join(","))],
+        "healed: every link carries packets",
+    );
+    assert!(played.contains("-/->") && played.contains("is dead"), "{played}");
+    let bad = [
+        good[0].clone(),
+        step(
+            10,
+            r#"{"fault":"clock","target":"one","clock":{"kind":"rate","rate":2.0}}"#,
+        ),
+        step(20, r#"{"fault":"membership","target":"n1","change":"add"}"#),
+        step(30, r#"{"fault":"kill","target":"n9"}"#),
+    ];
+    let path = plan(&bad.join(","));
+    for what in [
+        "nothing was started: 3 of",
+        "step 2, clock one: rate x2",
+        "step 3, add n1",
+        "step 4, kill n9: unknown node n9",
+    ] {
+        playground.refuses(&["play", &path], what);
+    }
+    at(&["status"], "no fault in force");
+
     // A second nemesis on the same cluster, and a cluster that went away.
     let again = run_in(
         playground.folder.path(),
@@ -166,9 +205,48 @@ fn without_a_cluster_there_is_nothing_to_break() {
         Some(254)
     );
     assert_eq!(run_in(folder.path(), &["--help"]).status.code(), Some(0));
-    assert_eq!(
-        run_in(folder.path(), &["completion", "bash"]).status.code(),
-        Some(0)
-    );
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run_in(folder.path(), &["completion", shell]);
+        let text = String::from_utf8_lossy(&script.stdout).into_owned();
+        assert!(script.status.success(), "{shell}");
+        for word in ["partition", "crash-loop", "kill-election", "--dry-run"] {
+            assert!(
+                text.contains(word.trim_start_matches("--")),
+                "{shell} knows no {word}"
+            );
+        }
+    }
     assert_eq!(run_in(folder.path(), &["doctor"]).status.code(), Some(0));
+}
+
+#[test]
+fn somebody_else_may_not_break_the_cluster() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("SKIPPED: only root can be somebody else");
+        return;
+    }
+    let Some(playground) = Playground::new() else {
+        return;
+    };
+    let folder = playground.folder.path();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder, open).expect("ours");
+    // Somebody else's home may keep nobody out.
+    let program = folder.join("program");
+    std::fs::copy(env!("CARGO_BIN_EXE_nemesis"), &program).expect("copies");
+    let output = std::os::unix::process::CommandExt::uid(&mut Command::new(&program), 65534)
+        .current_dir("/")
+        .arg("--cluster")
+        .arg(folder.join("store/current"))
+        .arg("heal")
+        .output()
+        .expect("nemesis runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(254), "{said}");
+    assert!(
+        said.contains("permission") || said.contains("Permission"),
+        "{said}"
+    );
+    assert_eq!(said.trim().lines().count(), 1, "{said}");
+    playground.says(&["status"], "no fault in force");
 }

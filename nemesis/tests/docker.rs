@@ -10,13 +10,17 @@ mod node;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nemesis::docker::{DockerBackend, DockerError};
 use nemesis::fault::{Ability, Fault};
 use nemesis::node::EndStatus;
+use nemesis::site::Site;
 use nemesis::{Backend, Direction, Link, LinkMatrix, Nemesis, NodeId, NodeState};
+
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
 
 use node::ask;
 
@@ -131,6 +135,25 @@ impl Cluster {
         }
     }
 
+    /// Whether there is a rule of ours, a dead or a paused process anywhere. Looks at
+    /// the host's /proc only: it is asked often.
+    fn is_broken(&self) -> bool {
+        let format = "{{.State.Pid}}";
+        let names: Vec<String> = (1..=5).map(|n| format!("{}-n{n}", self.project)).collect();
+        let mut args = vec!["inspect", "--format", format];
+        args.extend(names.iter().map(String::as_str));
+        let pids = self.docker(&args);
+        pids.lines().any(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            let table = Command::new("nsenter")
+                .args(["-t", pid, "-n", "iptables-save", "-t", "filter"])
+                .output();
+            let table = table.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+            !matches!(state, Some('S' | 'R')) || !table.is_ok_and(|table| !table.contains("ORDEAL"))
+        })
+    }
+
     /// The filter table of a container, as iptables saves it.
     fn table(&self, n: usize) -> String {
         let container = format!("{}-n{n}", self.project);
@@ -158,6 +181,83 @@ fn docker(args: &[&str]) -> Output {
 
 fn fault(json: &str) -> Fault {
     serde_json::from_str(json).expect("a fault")
+}
+
+/// Not a test of its own: the tool that the test below kills. It breaks and mends
+/// the cluster in every way that leaves something, as fast as it can.
+#[test]
+fn owner_to_be_killed() {
+    let Ok(order) = std::env::var("NEMESIS_TEST_OWNER") else {
+        return;
+    };
+    let (project, journal) = order.split_once(' ').expect("a project and a journal");
+    let site = Site::Project {
+        project: project.to_owned(),
+        described: None,
+    };
+    let mut nemesis = site.open(Path::new(journal), 7).expect("nobody else has it");
+    let faults = [
+        r#"{"fault":"partition","shape":"halves"}"#,
+        r#"{"fault":"pause","target":"one"}"#,
+        r#"{"fault":"partition","shape":"one","direction":"in"}"#,
+        r#"{"fault":"kill","target":"n5"}"#,
+        r#"{"fault":"links","from":"n1","to":"n2","link":{"loss":0.5}}"#,
+    ];
+    loop {
+        let ids = faults.map(|json| nemesis.apply(&fault(json)).map(|applied| applied.id));
+        for id in ids.into_iter().flatten() {
+            nemesis.undo(id).expect("undoes");
+        }
+    }
+}
+
+/// SIGKILL of the tool at moments that a seed picks, and a watchdog that mends.
+fn killed_at_any_moment(cluster: &Cluster, folder: &Path) {
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    // NEMESIS_ROUNDS=1000 for a long night.
+    let rounds = std::env::var("NEMESIS_ROUNDS").ok();
+    let rounds = rounds.and_then(|rounds| rounds.parse().ok()).unwrap_or(100);
+    let journal = folder.join("killed.journal");
+    let site = serde_json::json!({"project": {"project": cluster.project, "described": null}});
+    let order = serde_json::json!({"site": site, "journal": journal});
+    let mut struck = 0;
+    for round in 0..rounds {
+        let mut watchdog = Command::new(env!("CARGO_BIN_EXE_nemesis"))
+            .env("NEMESIS_WATCHDOG", order.to_string())
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let mut owner = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "owner_to_be_killed"])
+            .env(
+                "NEMESIS_TEST_OWNER",
+                format!("{} {}", cluster.project, journal.display()),
+            )
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("starts");
+        std::thread::sleep(Duration::from_millis(rng.random_range(0..1200)));
+        struck += usize::from(cluster.is_broken());
+        owner.kill().expect("our child");
+        owner.wait().expect("our child");
+        drop(watchdog.stdin.take());
+        assert!(
+            watchdog.wait().expect("our child").success(),
+            "round {round} of seed {seed}: the watchdog could not heal"
+        );
+        assert!(
+            !cluster.is_broken(),
+            "round {round} of seed {seed}: something is left"
+        );
+    }
+    println!("{struck} of {rounds} were killed with something broken");
+    assert!(
+        struck * 10 >= rounds,
+        "too few were killed in the act: {struck} of {rounds}"
+    );
 }
 
 #[test]
@@ -241,6 +341,28 @@ fn containers_are_cut_killed_paused_and_healed() {
         "n5 still hears"
     );
     nemesis.undo(applied.id).expect("undoes");
+
+    // What only some kernels can: done and seen, or refused with what would mend it.
+    for link in [
+        r#"{"loss":0.6}"#,
+        r#"{"bandwidth":1000000}"#,
+        r#"{"delay":{"mean":"30ms"}}"#,
+    ] {
+        let bad = fault(&format!(
+            r#"{{"fault":"links","from":"n1","to":"n2","link":{link}}}"#
+        ));
+        match (nemesis.can_do(&bad), nemesis.apply(&bad)) {
+            (Ok(()), applied) => {
+                let applied = applied.expect("applies");
+                assert!(applied.bit, "{link}: {applied:?}");
+                assert!(nemesis.undo(applied.id).expect("undoes").healed);
+            }
+            (Err(why), refused) => {
+                println!("not here: {why}");
+                assert!(refused.is_err_and(|error| error.to_string().contains("modprobe")));
+            }
+        }
+    }
 
     let paused = nemesis
         .apply(&fault(r#"{"fault":"pause","target":"n2"}"#))
@@ -338,7 +460,7 @@ fn containers_are_cut_killed_paused_and_healed() {
     let order = serde_json::json!({"site": site, "journal": journal});
     let mut watchdog = Command::new(env!("CARGO_BIN_EXE_nemesis"))
         .env("NEMESIS_WATCHDOG", order.to_string())
-        .stdin(std::process::Stdio::piped())
+        .stdin(Stdio::piped())
         .spawn()
         .expect("starts");
     let mut nemesis = Nemesis::new(Box::new(backend), &journal, 1).expect("a nemesis");
@@ -350,4 +472,5 @@ fn containers_are_cut_killed_paused_and_healed() {
         (1..=5).all(|n| !cluster.table(n).contains("ORDEAL")),
         "no rule is left"
     );
+    killed_at_any_moment(&cluster, folder.path());
 }

@@ -696,6 +696,32 @@ mod tests {
     }
 
     #[test]
+    fn every_verb_shows_how_it_is_used_and_the_example_is_right() {
+        use clap::CommandFactory as _;
+        let mut examples = 0;
+        for verb in Args::command()
+            .get_subcommands()
+            .filter(|verb| !verb.is_hide_set())
+        {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{} has no example", verb.get_name());
+            for line in help.split(['\n', ':']).map(str::trim) {
+                let Some(line) = line
+                    .split(" > ")
+                    .next()
+                    .filter(|line| line.starts_with("nemesis "))
+                else {
+                    continue;
+                };
+                examples += 1;
+                let parsed = Args::try_parse_from(line.split(' '));
+                assert!(parsed.is_ok(), "{line}: {}", parsed.expect_err("it is wrong"));
+            }
+        }
+        assert!(examples >= 25, "only {examples} examples");
+    }
+
+    #[test]
     fn verbs_mean_faults() {
         for (line, expected) in [
             ("nemesis partition halves", "partition halves"),

@@ -6,17 +6,23 @@
 //! run up until then. Monotonic clocks are left alone: no machine's run backwards.
 
 use std::ffi::OsString;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use parking_lot::Mutex;
 
 use crate::backend::Unsupported;
 use crate::fault::ClockFault;
+
+/// True time over which a rate is measured.
+const STRETCH: Duration = Duration::from_millis(300);
+/// How often it is, at most.
+const TRIES: u32 = 5;
 
 /// A node's clock.
 #[derive(Debug)]
@@ -41,9 +47,23 @@ struct Strobe {
 }
 
 impl Clock {
-    /// A clock, still right, whose file lies in `folder`.
+    /// A clock, still right, whose file lies in `folder/clock`: in memory that only
+    /// the lab sees, so that it goes with the lab whatever ends it.
     pub(crate) fn new(library: &Path, folder: &Path) -> std::io::Result<Clock> {
-        std::fs::create_dir_all(folder)?;
+        let folder = folder.join("clock");
+        std::fs::create_dir_all(&folder)?;
+        let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(
+            Some("ordeal-clock"),
+            &folder,
+            Some("tmpfs"),
+            quiet,
+            Some("size=64k"),
+        )?;
+        Clock::in_folder(library, &folder)
+    }
+
+    fn in_folder(library: &Path, folder: &Path) -> std::io::Result<Clock> {
         let file = folder.join("faketime");
         write(&file, 0.0, 1.0)?;
         let state = State {
@@ -103,33 +123,110 @@ impl Clock {
         }
     }
 
-    /// Starts a program under this clock and compares what it sees.
+    /// Starts programs under this clock and compares what they see with the truth.
+    /// A rate is measured over [`STRETCH`], a strobe watched until both of its
+    /// times were seen.
     pub(crate) fn trial(&self) -> (bool, String) {
-        let wanted = match self.state.lock().fault {
-            None => Some(0.0),
-            Some((ClockFault::Jump { offset_ms }, _)) => Some(offset_ms as f64 / 1e3),
-            // The rate shows only over time, and the strobe at its own times.
-            Some((ClockFault::Rate { .. } | ClockFault::Strobe { .. }, _)) => None,
-        };
-        let asked = SystemTime::now();
-        let output = Command::new("date").arg("+%s.%N").envs(self.env()).output();
-        let seen = output
-            .ok()
-            .and_then(|output| String::from_utf8_lossy(&output.stdout).trim().parse::<f64>().ok());
-        let true_time = asked.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        let Some(seen) = seen else {
+        let fault = self.state.lock().fault.map(|(fault, _)| fault);
+        match fault {
+            None => self.trial_of_offset(0),
+            Some(ClockFault::Jump { offset_ms }) => self.trial_of_offset(offset_ms),
+            Some(ClockFault::Rate { rate }) => self.trial_of_rate(rate),
+            Some(ClockFault::Strobe { offset_ms, period }) => self.trial_of_strobe(offset_ms, period.0),
+        }
+    }
+
+    fn trial_of_offset(&self, wanted_ms: i64) -> (bool, String) {
+        let Some(off) = self
+            .offsets(&[Duration::ZERO])
+            .and_then(|off| off.first().copied())
+        else {
             return (false, "date did not run under libfaketime".to_owned());
         };
-        let off = seen - true_time;
-        let line = std::fs::read_to_string(&self.file).unwrap_or_default();
-        let as_wanted = match wanted {
-            Some(wanted) => (off - wanted).abs() < 0.5,
-            None => line.starts_with(['+', '-']),
-        };
         (
-            as_wanted,
-            format!("a program started now is off by {off:+.3} s ({})", line.trim()),
+            (off - wanted_ms as f64 / 1e3).abs() < 0.5,
+            format!("a program started now is off by {off:+.3} s"),
         )
+    }
+
+    fn trial_of_rate(&self, wanted: f64) -> (bool, String) {
+        let mut seen = "date did not run under libfaketime".to_owned();
+        // On a busy machine a look may come late, so look more than once.
+        for _ in 0..TRIES {
+            let Some([first, last]) = self
+                .offsets(&[Duration::ZERO, STRETCH])
+                .and_then(|off| <[f64; 2]>::try_from(off).ok())
+            else {
+                continue;
+            };
+            let measured = 1.0 + (last - first) / STRETCH.as_secs_f64();
+            seen = format!(
+                "in {} ms of true time a program's clock went on by {:.0} ms (x{measured:.2})",
+                STRETCH.as_millis(),
+                measured * STRETCH.as_secs_f64() * 1e3
+            );
+            if (measured - wanted).abs() <= 0.02 + 0.1 * (wanted - 1.0).abs() {
+                return (true, seen);
+            }
+        }
+        (false, seen)
+    }
+
+    fn trial_of_strobe(&self, offset_ms: i64, period: Duration) -> (bool, String) {
+        let wanted = offset_ms as f64 / 1e3;
+        let near = |off: f64, what: f64| (off - what).abs() < (wanted.abs() / 3.0).max(0.001);
+        let (mut wrong, mut right) = (0, 0);
+        let deadline = Instant::now() + period * 4 + Duration::from_secs(2);
+        while (wrong == 0 || right == 0) && Instant::now() < deadline {
+            let Some(off) = self
+                .offsets(&[Duration::ZERO])
+                .and_then(|off| off.first().copied())
+            else {
+                break;
+            };
+            wrong += u32::from(near(off, wanted));
+            right += u32::from(near(off, 0.0));
+        }
+        (
+            wrong > 0 && right > 0,
+            format!("programs started one after the other: {wrong} were {offset_ms:+} ms off, {right} right"),
+        )
+    }
+
+    /// How far off, in seconds, one program under this clock is after each of these
+    /// stretches of true time. It is one process: a rate counts from its start.
+    fn offsets(&self, after: &[Duration]) -> Option<Vec<f64>> {
+        let mut date = Command::new("date")
+            .args(["-f", "-", "+%s.%N"])
+            .envs(self.env())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let mut asked = Vec::new();
+        if let Some(mut stdin) = date.stdin.take() {
+            for wait in after {
+                std::thread::sleep(*wait);
+                asked.push(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs_f64());
+                // It looks at the clock when it has read a whole line.
+                let _ = stdin.write_all(b"now\n");
+            }
+        }
+        let output = date.wait_with_output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let seen: Vec<f64> = text.lines().map_while(|line| line.parse().ok()).collect();
+        (seen.len() == asked.len())
+            .then(|| seen.iter().zip(asked).map(|(seen, asked)| seen - asked).collect())
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.state.lock().strobe = None;
+        let Some(folder) = self.file.parent() else { return };
+        let _ = umount2(folder, MntFlags::MNT_DETACH);
+        let _ = std::fs::remove_dir(folder);
     }
 }
 
@@ -234,7 +331,7 @@ mod tests {
     #[test]
     fn a_clock_is_set_strobed_and_set_right() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let clock = Clock::new(Path::new("/nowhere"), dir.path()).expect("writable");
+        let clock = Clock::in_folder(Path::new("/nowhere"), dir.path()).expect("writable");
         let read = || std::fs::read_to_string(dir.path().join("faketime")).expect("there");
         assert_eq!(read(), "+0.000000 x1\n");
         clock
@@ -248,11 +345,11 @@ mod tests {
                 period,
             }))
             .expect("writable");
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(10);
         let mut seen = std::collections::BTreeSet::new();
         while seen.len() < 2 {
             seen.insert(read());
-            assert!(std::time::Instant::now() < deadline, "{seen:?}");
+            assert!(Instant::now() < deadline, "{seen:?}");
         }
         clock.set(None).expect("writable");
         assert_eq!(read(), "+0.000000 x1\n");

@@ -211,7 +211,7 @@ enum Network {
         switch: switch::Switch,
         prober: Mutex<Prober>,
     },
-    Star(star::Star),
+    Star(Box<star::Star>),
 }
 
 impl Lab {
@@ -277,7 +277,8 @@ impl Lab {
             machines.push(machine::Machine::new(spec, namespace, disk, clock));
         }
         let network = if net == Net::Iptables {
-            Network::Star(star::Star::new(&nodes, sockets).map_err(system("probe sockets".into()))?)
+            let star = star::Star::new(&nodes, sockets).map_err(system("probe sockets".into()))?;
+            Network::Star(Box::new(star))
         } else {
             let device = open_tun(&options.tun)
                 .and_then(|device| net::tun(&device, RUNNER).map(|()| device).map_err(Into::into))

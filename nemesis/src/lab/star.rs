@@ -149,13 +149,11 @@ impl Star {
                 .iter()
                 .map(|machine| scope.spawn(move || lay(machine)))
                 .collect();
-            all.into_iter()
-                .map(|thread| {
-                    thread
-                        .join()
-                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                })
-                .collect::<std::io::Result<()>>()
+            all.into_iter().try_for_each(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
         })?;
         *self.laid.lock() = links.clone();
         Ok(())

@@ -10,6 +10,7 @@ use nemesis::lab::{self, Forwarding, Lab, LabOptions, Net, NodeSpec, address_of}
 use nemesis::node::EndStatus;
 use nemesis::{Ability, Backend, Direction, Nemesis, NodeId, NodeState, Target};
 
+use crate::machines;
 use crate::node::ask;
 
 const PORT: u16 = 7000;
@@ -33,7 +34,17 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
         fake_clocks: name == "clock",
         ..LabOptions::default()
     };
-    let mut specs = specs(folder, 5);
+    if name == "ssh"
+        && let Some(why) = machines::lacking()
+    {
+        eprintln!("{why}");
+        return ExitCode::from(77);
+    }
+    let mut specs = if name == "ssh" {
+        machines::specs(folder)
+    } else {
+        specs(folder, 5)
+    };
     match name {
         "broken" => specs[2].args[1] = "broken".into(),
         "missing" => specs[2].program = "/nonexistent/program".into(),
@@ -58,6 +69,10 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
             error,
             "node n3 did not start: it ended with exit code 7\n  n3 | this node is broken"
         );
+        return ExitCode::SUCCESS;
+    }
+    if name == "ssh" {
+        machines::play(&lab, folder);
         return ExitCode::SUCCESS;
     }
     for node in lab.nodes() {
@@ -371,12 +386,22 @@ fn clock(lab: &Lab, folder: &Path) {
     assert!(off(&n1).abs() < 1.0, "{}", off(&n1));
     let rate = parse_fault(r#"{"fault":"clock","target":"n1","clock":{"kind":"rate","rate":50.0}}"#);
     let rated = nemesis.apply(&rate).expect("hurries");
+    assert!(rated.bit, "{rated:?}");
     let deadline = Instant::now() + PATIENCE;
     while off(&n1) < 5.0 {
         assert!(Instant::now() < deadline, "{}", off(&n1));
     }
     assert!(nemesis.undo(rated.id).expect("sets it right").healed);
     assert!(off(&n1).abs() < 1.0, "{}", off(&n1));
+    let strobe = parse_fault(
+        r#"{"fault":"clock","target":"n1","clock":{"kind":"strobe","offset_ms":30000,"period":"100ms"}}"#,
+    );
+    let strobed = nemesis.apply(&strobe).expect("strobes");
+    assert!(strobed.bit, "{strobed:?}");
+    assert!(nemesis.undo(strobed.id).expect("sets it right").healed);
+    assert!(off(&n1).abs() < 1.0, "{}", off(&n1));
+    let clock_file = folder.join("n1/clock/faketime");
+    assert!(clock_file.exists(), "the lab sees it");
 }
 
 /// Everything that can befall a link.
