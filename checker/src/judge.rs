@@ -57,6 +57,10 @@ pub(crate) fn judge<D: Domain>(domain: &D, moments: &Moments<'_>, steps: u64) ->
     Ruling::TooLarge
 }
 
+/// More uses of what is not counted between two moments than this: a queue that is filled without end, of which
+/// every state is larger than the one before. Nothing is said then; counting says more.
+const MOST_UNCOUNTED: usize = 64;
+
 /// How often operations of unknown outcome may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Uses {
@@ -225,8 +229,10 @@ impl<'a, D: Domain> Case<'a, D> {
         uses: Uses,
         steps: &mut u64,
     ) -> bool {
-        let mut queue = VecDeque::from(found.order.clone());
-        while let Some(configuration) = queue.pop_front() {
+        // With how many uses of what is not counted led there: states that grow would grow without end.
+        let begun = found.order.iter().map(|configuration| (configuration.clone(), 0));
+        let mut queue: VecDeque<(Configuration<StateOf<D>>, usize)> = begun.collect();
+        while let Some((configuration, uncounted)) = queue.pop_front() {
             let unseen = found.unseen[&configuration];
             let passed = |after: Option<usize>| {
                 after.is_none_or(|before| {
@@ -249,7 +255,7 @@ impl<'a, D: Domain> Case<'a, D> {
                     next.state = state;
                     next.taken.insert(at, piece);
                     if !self.hopeless(&next, pending) && found.add(next.clone(), unseen) {
-                        queue.push_back(next);
+                        queue.push_back((next, uncounted));
                     }
                 }
             }
@@ -293,8 +299,12 @@ impl<'a, D: Domain> Case<'a, D> {
                             next.used.insert(at, class);
                         }
                     }
+                    let uncounted = uncounted + usize::from(!counted);
+                    if uncounted > MOST_UNCOUNTED {
+                        return false;
+                    }
                     if !self.hopeless(&next, pending) && found.add(next.clone(), now_unseen) {
-                        queue.push_back(next);
+                        queue.push_back((next, uncounted));
                     }
                 }
             }

@@ -190,6 +190,9 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         }
         let window = Window::new(problem, slots, count);
         let lessons = Lessons::new(window.supply.as_ref());
+        // Only where states are known beforehand are there finitely many: a queue that unknown operations fill as
+        // often as one likes never comes to an end.
+        let counts_loosely = window.supply.is_some();
         Search {
             problem,
             window,
@@ -205,7 +208,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             tried: Vec::new(),
             scratch: Vec::new(),
             lessons,
-            counts_loosely: true,
+            counts_loosely,
         }
     }
 
