@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rayon::prelude::*;
+use rustc_hash::FxHashSet;
 use thiserror::Error;
 
 use crate::engine::{self, Answer, Blocks, Budget, Exhausted, Meter, Moment, Problem};
@@ -12,6 +13,7 @@ use crate::explain;
 use crate::history::{Form, History, HistoryError, OpId, Outcome, Value, Word};
 use crate::model::{Domain, General, Judged, Model, RegisterRules, Registers, WithDomain, with_domain};
 use crate::options::{CasFail, CheckOptions, ModelName, Violations};
+use crate::precheck;
 use crate::replay::replay;
 use crate::subhistory::{Moments, Subhistories};
 use crate::transactions;
@@ -433,6 +435,17 @@ fn search_one<D: Domain>(
         // Where the violation is, its explanation finds out.
         Blocks::Illegal => return Finding::Illegal(first_completed(&problem)),
         Blocks::NotApplicable => {}
+    }
+    if let Some(witness) = precheck::find(&problem) {
+        let witness: FxHashSet<OpId> = witness.into_iter().map(|call| problem.call(call).op).collect();
+        let alone = Moments::some(history, moments.packed(), &witness);
+        // A second opinion, on a question that is easy by now. The explanation finds the rest again.
+        if is_illegal(history, domain, &alone, meter) == Some(true) {
+            let last = witness
+                .into_iter()
+                .max_by_key(|op| history.operation(*op).record().completed);
+            return Finding::Illegal(last.expect("a contradiction has operations"));
+        }
     }
     match engine::search(&mut problem, meter) {
         Answer::Legal(steps) => {

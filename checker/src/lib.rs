@@ -96,6 +96,7 @@ mod monitor;
 mod options;
 #[cfg(test)]
 mod oracle;
+mod precheck;
 mod proof;
 #[cfg(test)]
 mod properties;
@@ -112,6 +113,7 @@ pub mod transactions;
 mod verdict;
 
 pub use check::{CheckError, check, check_model, model_of};
+pub use explain::{minimize, timeline};
 pub use monitor::{Monitor, Status};
 pub use options::{CasFail, CheckOptions, Explain, ModelName, Violations};
 pub use proof::{ClaimError, Fault, Proof, ProofError, verify};

@@ -14,6 +14,7 @@ use crate::judge::{Ruling, judge};
 use crate::model::{Domain, RegisterRules, Registers};
 use crate::options::CasFail;
 use crate::oracle;
+use crate::precheck;
 use crate::replay::replay;
 use crate::subhistory::{Moments, Subhistories};
 use crate::{CheckOptions, Monitor, Proof, Status, Verdict, check, verify};
@@ -196,6 +197,16 @@ fn agree(history: &History, init: Value, context: &str) -> bool {
     let legal = oracle::explains(&domain, &moments).expect("small enough for the oracle");
     let budget = Budget::new(None, None);
     let mut problem = domain.compile(history, &moments);
+    if let Some(witness) = precheck::find(&problem) {
+        let witness: FxHashSet<OpId> = witness.into_iter().map(|call| problem.call(call).op).collect();
+        let alone = Moments::some(history, moments.packed(), &witness);
+        let explained = oracle::explains(&domain, &alone);
+        assert_eq!(
+            explained,
+            Some(false),
+            "{context}: {witness:?} is no contradiction"
+        );
+    }
     match engine::decide(&problem) {
         Blocks::Legal(calls) => {
             assert!(legal, "{context}: blocks have an order that the oracle has not");

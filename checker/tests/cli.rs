@@ -118,3 +118,78 @@ fn follow_stops_at_the_first_violation() {
     let legal = own("touching-intervals.jsonl");
     assert_eq!(checker(&["follow", "--idle", "0", &legal]).status.code(), Some(0));
 }
+
+#[test]
+fn a_proof_is_checked_again() {
+    let folder = tempfile::tempdir().expect("a folder for results");
+    let results = folder.path().join("results.json").display().to_string();
+    let illegal = own("stale-read.jsonl");
+    let told = checker(&["check", "--json", &illegal]);
+    std::fs::write(&results, &told.stdout).expect("results can be written");
+    let output = checker(&["verify-proof", &results, &illegal]);
+    assert_eq!(
+        text(&output.stdout),
+        format!("holds\t{results}\tillegal: no order explains the 3 operations\n")
+    );
+    assert_eq!(output.status.code(), Some(0));
+    let forged = text(&told.stdout).replace(
+        "\"output\":4,\"invoked_at\":12310000000",
+        "\"output\":6,\"invoked_at\":12310000000",
+    );
+    std::fs::write(&results, forged).expect("results can be written");
+    let output = checker(&["verify-proof", &results, &illegal]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    std::fs::write(&results, "{}").expect("results can be written");
+    assert_eq!(
+        checker(&["verify-proof", &results, &illegal]).status.code(),
+        Some(254)
+    );
+    assert_eq!(
+        checker(&["verify-proof", "/no/such/file", &illegal])
+            .status
+            .code(),
+        Some(254)
+    );
+}
+
+#[test]
+fn a_minimized_history_is_illegal_by_itself() {
+    let folder = tempfile::tempdir().expect("a folder for a history");
+    let small = folder.path().join("small.jsonl").display().to_string();
+    for name in [
+        "stale-read.jsonl",
+        "recorded-cas-not-atomic.jsonl",
+        "same-process-same-instant.jsonl",
+    ] {
+        let output = checker(&["minimize", &own(name), "-o", &small]);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output.stderr));
+        assert_eq!(checker(&["check", &small]).status.code(), Some(1), "{name}");
+        let written = std::fs::read_to_string(&small).expect("a history");
+        assert!(written.lines().count() < 12, "{name} is not small:\n{written}");
+        let header = written.lines().next().expect("a header");
+        assert!(header.contains("comment") && header.contains(name), "{header}");
+    }
+    assert_eq!(
+        checker(&["minimize", &own("cut-off.jsonl")]).status.code(),
+        Some(254)
+    );
+}
+
+#[test]
+fn a_violation_is_drawn_for_a_terminal() {
+    let output = checker(&["explain", &own("stale-read.jsonl")]);
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        told.contains("  process 3    read k=4") && told.contains("|-"),
+        "{told}"
+    );
+    assert!(told.contains("Each of these must come before the next"), "{told}");
+    assert!(
+        told.contains("read 4 by process 3 cannot go next: the value is 5"),
+        "{told}"
+    );
+    assert!(told.contains("partition"), "the fault is told: {told}");
+    let legal = checker(&["explain", &own("cut-off.jsonl")]);
+    assert_eq!(legal.status.code(), Some(0));
+}

@@ -4,11 +4,13 @@ mod bench;
 mod check;
 mod convert;
 mod cut;
+mod explain;
 mod follow;
 mod generate;
 mod input;
 mod limits;
 mod measures;
+mod minimize;
 mod output;
 mod render;
 mod stats;
@@ -41,6 +43,10 @@ pub(crate) enum Command {
     Cut(cut::Cut),
     /// Write the history of a simulated store.
     Generate(generate::Generate),
+    /// Tell a person what is wrong: the operations, a drawing, the contradiction, the faults.
+    Explain(explain::Explain),
+    /// Write the smallest history that shows the same violation.
+    Minimize(minimize::Minimize),
     /// Check again, without the engines, what a check has found.
     VerifyProof(verify_proof::VerifyProof),
     /// Measure the checker on histories of simulated stores.
@@ -57,6 +63,8 @@ pub(crate) fn run(command: Command) -> u8 {
         Command::Stats(stats) => stats.run(),
         Command::Cut(cut) => cut.run(),
         Command::Generate(generate) => generate.run(),
+        Command::Explain(explain) => explain.run(),
+        Command::Minimize(minimize) => minimize.run(),
         Command::VerifyProof(verify) => verify.run(),
         Command::Bench(bench) => bench.run(),
     }

@@ -1,9 +1,11 @@
 //! Makes a violation small and says what is wrong.
 
 mod constraints;
+mod minimal;
 mod reduce;
 mod sentence;
 mod stuck;
+mod timeline;
 mod words;
 
 use reduce::{Core, reduce};
@@ -14,9 +16,12 @@ use crate::engine::Budget;
 use crate::history::{History, NEVER, OpId, Operation, Value};
 use crate::model::{Domain, Invocation, Model, Observed};
 use crate::options::Explain;
+use crate::precheck;
 use crate::subhistory::Moments;
-use crate::verdict::{CoreOperation, Counterexample, Prefix};
+use crate::verdict::{CoreOperation, Counterexample, CycleEdge, Prefix};
 
+pub use minimal::minimize;
+pub use timeline::timeline;
 pub(crate) use words::Words;
 
 /// Explains why a subhistory is illegal, given an operation whose completion could not be explained.
@@ -28,6 +33,11 @@ pub(crate) fn explain<D: Domain>(
     how: Explain,
     budget: &Budget,
 ) -> Counterexample {
+    if how == Explain::Minimal
+        && let Some(core) = at_once(history, domain, moments, budget)
+    {
+        return describe(history, domain, moments, &core.operations, core.minimal);
+    }
     let stood = moments
         .iter()
         .position(|moment| moment == (stuck, true))
@@ -43,6 +53,20 @@ pub(crate) fn explain<D: Domain>(
         },
     };
     describe(history, domain, moments, &core.operations, core.minimal)
+}
+
+/// The core of a contradiction that shows without a search.
+fn at_once<D: Domain>(history: &History, domain: &D, moments: &Moments<'_>, budget: &Budget) -> Option<Core> {
+    let problem = domain.compile(history, moments);
+    let witness = precheck::find(&problem)?;
+    let witness: Vec<OpId> = witness.into_iter().map(|call| problem.call(call).op).collect();
+    let last = witness
+        .iter()
+        .max_by_key(|op| history.operation(**op).record().completed)?;
+    let end = moments.iter().position(|moment| moment == (*last, true))?;
+    let core = reduce(history, domain, &moments.packed()[..=end], &witness, budget);
+    // Not minimal says that the engine does not share the view, or had no time; then it shall look for itself.
+    core.minimal.then_some(core)
 }
 
 /// The operations of a prefix that must have taken effect in it.
@@ -101,6 +125,7 @@ pub(crate) fn describe<D: Domain>(
         &Story {
             moments,
             core,
+            cycle: &cycle,
             stuck: last.id(),
         },
     );
@@ -184,6 +209,7 @@ pub(crate) struct Story<'a> {
     /// The whole subhistory.
     pub(crate) moments: &'a Moments<'a>,
     pub(crate) core: &'a [OpId],
+    pub(crate) cycle: &'a [CycleEdge],
     /// The last of the core to complete.
     pub(crate) stuck: OpId,
 }

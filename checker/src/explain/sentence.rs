@@ -30,6 +30,7 @@ pub(crate) fn tell<D: Domain>(history: &History, domain: &D, story: &Story<'_>) 
     let told = teller.victim().and_then(|victim| {
         teller
             .two_cas()
+            .or_else(|| teller.torn_cas())
             .or_else(|| teller.alone(victim))
             .or_else(|| teller.appended(victim))
             .or_else(|| teller.overwritten(victim))
@@ -45,6 +46,8 @@ struct Teller<'a> {
     /// Values that were read somewhere in the subhistory.
     readers: Vec<Fact<'a>>,
     init: Value,
+    /// The operations of the cycle, if there is one.
+    cycle: Vec<OpId>,
     stuck: OpId,
     words: Words,
     /// Whether anything is appended.
@@ -86,6 +89,7 @@ impl<'a> Teller<'a> {
             writers,
             readers,
             init: domain.init_value(),
+            cycle: story.cycle.iter().map(|edge| edge.from).collect(),
             stuck: story.stuck,
             words: Words::of(history),
             appends: history.knows("append"),
@@ -140,6 +144,40 @@ impl<'a> Teller<'a> {
             });
         }
         None
+    }
+
+    /// A cas and a write that each would have to come before the other: the value that the cas found had been
+    /// replaced when it wrote.
+    fn torn_cas(&self) -> Option<Told> {
+        let [one, two] = self.cycle[..] else { return None };
+        let fact = |op: OpId| {
+            let mut facts = self.core.iter().chain(&self.writers);
+            facts.find(|fact| fact.operation.id() == op)
+        };
+        let (one, two) = (fact(one)?, fact(two)?);
+        let is_cas = |fact: &Fact<'a>| fact.saw.is_some() && fact.made.is_some() && fact.saw != fact.made;
+        let (cas, other) = match (is_cas(one), is_cas(two)) {
+            (true, _) if two.made.is_some() && two.saw != one.saw => (one, two),
+            (_, true) if one.made.is_some() && one.saw != two.saw => (two, one),
+            _ => return None,
+        };
+        // One after the other they would be a stale read, or a cas that found what was gone.
+        let (a, b) = (cas.operation.record(), other.operation.record());
+        if a.completed < b.invoked || b.completed < a.invoked {
+            return None;
+        }
+        let (saw, made) = (cas.saw.as_ref()?, cas.made.as_ref()?);
+        let sentence = format!(
+            "{}, but {}: {saw} had been there before that and {made} was seen after it, so the cas found {saw} and \
+             wrote {made} when {saw} had been replaced already",
+            self.did(cas),
+            self.did(other)
+        );
+        Some(Told {
+            sentence,
+            anomaly: Anomaly::NonAtomicCas,
+            concerned: Vec::new(),
+        })
     }
 
     /// One observation that is impossible by itself.
