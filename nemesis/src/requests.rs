@@ -225,6 +225,11 @@ impl Asker {
         })
     }
 
+    /// True if the system can be asked who leads.
+    pub fn knows_leader(&self) -> bool {
+        self.requests.leader.is_some()
+    }
+
     /// True if the system can be asked who belongs to it.
     pub fn knows_members(&self) -> bool {
         self.requests.members.is_some()

@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod hand;
 mod lab;
+mod meaning;
 mod show;
 
 use std::process::ExitCode;

@@ -440,7 +440,8 @@ impl Backend for DockerBackend {
         }
         // The engine has seen its end: 128 and a signal, or its exit code.
         let status = match container.exit_code {
-            code if code > 128 => EndStatus::Signaled(code - 128),
+            // Signals end at 64: what is above is an exit code of the program's own.
+            code @ 129..=192 => EndStatus::Signaled(code - 128),
             code => EndStatus::Exited(code),
         };
         let never = container.status == "created";

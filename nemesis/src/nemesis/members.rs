@@ -69,6 +69,11 @@ impl Nemesis {
 
     fn ask_and_look(&self, node: &NodeId, change: MembershipChange) -> Result<String, String> {
         let asker = self.asker.as_ref().ok_or("nobody to ask")?;
+        // Between two leaders every cluster refuses.
+        let deadline = Instant::now() + LEADER_PATIENCE * 5;
+        while asker.knows_leader() && asker.leader(LEADER_PATIENCE).is_none() && Instant::now() < deadline {
+            std::thread::sleep(LOOK);
+        }
         let answer = asker.change(change, node, PATIENCE)?;
         let answer = answer.chars().take(120).collect::<String>();
         let deadline = Instant::now() + PATIENCE;

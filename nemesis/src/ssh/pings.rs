@@ -64,9 +64,16 @@ pub(super) fn ping(line: &Line, targets: &[(Ipv4Addr, Link)]) -> std::io::Result
         let Trial { count, size, gap_ms } = Trial::of(link);
         let gap = f64::from(gap_ms) / 1000.0;
         let upper = link.delay.map_or(0.0, |delay| delay.upper().as_secs_f64());
-        let wait = 0.3 + upper;
+        let squeezed = link
+            .bandwidth
+            .map_or(0.0, |bits| f64::from(count * (size + HEADERS) * 8) / bits as f64);
+        let wait = 0.3 + upper + squeezed.min(10.0);
+        // All at once, for the narrow link to squeeze.
+        let at_once = link
+            .bandwidth
+            .map_or_else(String::new, |_| format!(" -l {count}"));
         format!(
-            "( ping -n -q -c {count} -s {size} -i {gap} -W {wait:.1} {address} 2>&1 | sed 's/^/{address} /' ) &\n"
+            "( ping -n -q -c {count} -s {size} -i {gap} -W {wait:.1}{at_once} {address} 2>&1 | sed 's/^/{address} /' ) &\n"
         )
     };
     let script: String = targets.iter().map(one).collect();
@@ -80,6 +87,7 @@ pub(super) fn ping(line: &Line, targets: &[(Ipv4Addr, Link)]) -> std::io::Result
 
 fn parse(printed: &str, links: &BTreeMap<Ipv4Addr, Link>) -> BTreeMap<Ipv4Addr, Pings> {
     let mut all: BTreeMap<Ipv4Addr, Pings> = BTreeMap::new();
+    let mut sending_ms: f64 = 0.0;
     for line in printed.lines() {
         let Some((address, line)) = line.split_once(' ') else {
             continue;
@@ -106,7 +114,13 @@ fn parse(printed: &str, links: &BTreeMap<Ipv4Addr, Link>) -> BTreeMap<Ipv4Addr, 
                     part if part.ends_with("transmitted") => pings.sent = number(part).unwrap_or(0),
                     part if part.ends_with("received") => pings.answered = number(part).unwrap_or(0),
                     part if part.ends_with("duplicates") => pings.doubled = number(part).unwrap_or(0),
-                    _ => {}
+                    part => {
+                        // From the first sent to the last.
+                        let ms = part
+                            .strip_prefix("time ")
+                            .and_then(|time| time.strip_suffix("ms"));
+                        sending_ms = ms.and_then(|ms| ms.parse().ok()).unwrap_or(0.0);
+                    }
                 }
             }
         }
@@ -123,9 +137,9 @@ fn parse(printed: &str, links: &BTreeMap<Ipv4Addr, Link>) -> BTreeMap<Ipv4Addr, 
                 continue;
             };
             pings.mean = Some(Duration::from_secs_f64(mean / 1000.0));
-            let Trial { count, size, gap_ms } = Trial::of(link);
+            let Trial { count, size, .. } = Trial::of(link);
             if pings.answered == count && link.bandwidth.is_some() {
-                let took_ms = f64::from((count - 1) * gap_ms) + longest;
+                let took_ms = (sending_ms + longest).max(0.001);
                 pings.rate = Some((f64::from(count * (size + HEADERS) * 8) / took_ms * 1000.0) as u64);
             }
         }
@@ -160,6 +174,6 @@ mod tests {
         assert_eq!(all[&a], cut);
         assert_eq!((all[&b].answered, all[&b].doubled), (20, 2));
         assert_eq!(all[&b].mean, Some(Duration::from_micros(100_500)));
-        assert_eq!(all[&b].rate, Some(20 * 1400 * 8 * 1000 / 228));
+        assert_eq!(all[&b].rate, Some(20 * 1400 * 8 * 1000 / 285));
     }
 }
