@@ -158,7 +158,12 @@ pub struct Asker {
     requests: Requests,
     endpoints: BTreeMap<NodeId, Endpoint>,
     http: reqwest::blocking::Client,
+    other: Option<AskOtherwise>,
 }
+
+/// Asks all nodes who leads, within so long, by other means than HTTP: each
+/// answer is a leader and the term in which it leads, 0 where terms are not told.
+pub type AskOtherwise = Box<dyn Fn(Duration) -> Vec<(u64, NodeId)> + Send + Sync>;
 
 impl Asker {
     /// An asker for these nodes.
@@ -176,12 +181,24 @@ impl Asker {
             requests,
             endpoints,
             http,
+            other: None,
         })
+    }
+
+    /// Has `ask` find out who leads, for systems that speak no HTTP or say it in
+    /// a way that a [`LeaderQuery`] cannot read.
+    #[must_use]
+    pub fn asking(mut self, ask: AskOtherwise) -> Asker {
+        self.other = Some(ask);
+        self
     }
 
     /// Who leads, as most of the nodes that answer within `patience` (and, where
     /// terms are told, know the newest term) have it. All are asked at once.
     pub fn leader(&self, patience: Duration) -> Option<NodeId> {
+        if let Some(ask) = &self.other {
+            return elect(ask(patience));
+        }
         let views = self.views(patience).into_iter();
         elect(views.filter_map(|view| Some((view.term, view.leader?))).collect())
     }

@@ -35,7 +35,14 @@ impl Binary {
     pub fn provide(system: &System, bug: Option<&str>) -> Result<Self> {
         let path = match (&system.node.cargo, &system.node.program) {
             (Some(package), _) => cargo_program(package, bug.is_some())?,
-            (None, Some(program)) => on_path(program)?,
+            (None, Some(program)) => on_path(program).with_context(|| match &system.packages[..] {
+                [] => format!("system {} cannot be started", system.name),
+                packages => format!(
+                    "system {} is not installed (on Debian: apt-get install {})",
+                    system.name,
+                    packages.join(" ")
+                ),
+            })?,
             (None, None) => PathBuf::from(system.node.command[0].fill(&crate::system::Bindings::new())),
         };
         let binary = Self {

@@ -49,6 +49,12 @@ pub enum Command {
     ///   workloads scorecard --bugs no-fsync --against default --seeds 20
     #[command(verbatim_doc_comment)]
     Scorecard(ScorecardArgs),
+    /// Try a system file on one node and say which of its rules are missing or too trusting
+    Doctor(DoctorArgs),
+    /// Run real stores whose verdicts are known, and see whether we find them
+    ///
+    /// Rows run one after another; an interrupted round goes on where it stopped.
+    Controls(ControlsArgs),
     /// List systems, workloads, faults and planted bugs
     List,
 }
@@ -205,6 +211,64 @@ fn workload(name: &str) -> Result<&'static Workload, String> {
     })
 }
 
+/// Flags of `doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// The store to examine: a shipped name (see `list`) or the path of a system file
+    #[arg(long, value_name = "NAME|FILE")]
+    pub system: String,
+    /// How long to wait for an answer
+    #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME")]
+    pub timeout: Duration,
+    /// Folder that keeps the runs
+    #[arg(long, default_value = "store", env = "ORDEAL_STORE", value_name = "DIR")]
+    pub store: PathBuf,
+}
+
+/// Flags of `controls`.
+#[derive(Debug, Clone, Args)]
+pub struct ControlsArgs {
+    /// Only rows whose names begin so, joined by commas
+    #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
+    pub only: Vec<String>,
+    /// How often to run each row
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100), value_name = "N")]
+    pub times: u32,
+    /// Forget what an interrupted round found
+    #[arg(long)]
+    pub fresh: bool,
+    /// Folder that keeps the runs
+    #[arg(long, default_value = "store", env = "ORDEAL_STORE", value_name = "DIR")]
+    pub store: PathBuf,
+}
+
+/// What is wrong with a command line, in one line: what, and what would mend it.
+#[must_use]
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let told = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty());
+    let mut line = told.collect::<Vec<_>>().join("; ");
+    if let Some(rest) = line.strip_prefix("error: ") {
+        line = rest.to_owned();
+    }
+    // A list that clap puts on lines of its own begins with a colon.
+    line = line.replace(":; ", ": ");
+    let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: "));
+    let command = usage
+        .into_iter()
+        .flat_map(str::split_whitespace)
+        .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+        .filter(|word| !word.starts_with('-'))
+        .collect::<Vec<_>>()
+        .join(" ");
+    let command = if command.is_empty() { "workloads" } else { &command };
+    format!("{line}; `{command} --help` shows what there is")
+}
+
 /// `30`, `30s`, `500ms`, `2m`, `1h`.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text
@@ -257,6 +321,24 @@ mod tests {
         }
         for text in ["", "s", "-1", "0", "3 parsecs", "1e9h", "nan"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_one_line_that_says_what_mends_it() {
+        let cases: [(&[&str], &str); 5] = [
+            (&["run", "--sede", "4"], "'--seed'"),
+            (&["run", "--cluster", "cloud"], "lab, docker"),
+            (&["run", "--rate", "0"], "it must be a number above 0"),
+            (&["doctor"], "--system <NAME|FILE>"),
+            (&["frobnicate"], "unrecognized subcommand"),
+        ];
+        for (args, expected) in cases {
+            let typed = [&["workloads"], args].concat();
+            let line = one_line(&Cli::try_parse_from(typed).expect_err("refused"));
+            assert!(line.contains(expected), "{line}");
+            assert!(!line.contains('\n') && line.contains("--help"), "{line}");
+            assert!(!line.contains("error:") && !line.contains("Usage"), "{line}");
         }
     }
 

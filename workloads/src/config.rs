@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use nemesis::Fault;
-use nemesis::plan::{Preset, faults_named};
+use nemesis::NodeId;
+use nemesis::grudge::{Direction, Shape};
+use nemesis::plan::{FAULT_NAMES, Preset, faults_named};
+use nemesis::target::Target;
 use rand::RngExt;
 use serde::Serialize;
 
 use crate::cli::{ClusterKind, RunArgs};
 use crate::cluster::DOCKER_NODES;
 use crate::generator::Pace;
-use crate::system::System;
+use crate::system::{System, nearest};
 use crate::workload::Workload;
 
 /// The faults of a run that names none, as far as the cluster can do them. Measured: these catch most planted
@@ -339,6 +342,22 @@ fn usual(workload: &Workload, cluster: ClusterKind) -> (Vec<String>, Vec<String>
     (usual, left_out)
 }
 
+/// A fault of one named node: `partition-n1`, `pause-n2`, `kill-n3`.
+fn at_a_node(name: &str) -> Option<Fault> {
+    let (kind, node) = name.rsplit_once('-')?;
+    let node: NodeId = node.strip_prefix('n')?.parse().ok().map(NodeId::numbered)?;
+    let target = Target::Named(vec![node.clone()]);
+    Some(match kind {
+        "partition" => Fault::Partition {
+            shape: Shape::One(Some(node)),
+            direction: Direction::Both,
+        },
+        "pause" => Fault::Pause { target },
+        "kill" => Fault::Kill { target },
+        _ => return None,
+    })
+}
+
 /// The faults that the typed names stand for, and how many may be on at once; `none` stands alone.
 fn faults(typed: &[String]) -> Result<(Vec<Fault>, usize)> {
     if typed == ["none"] {
@@ -355,8 +374,12 @@ fn faults(typed: &[String]) -> Result<(Vec<Fault>, usize)> {
         } else if let Some(preset) = Preset::named(name) {
             families.extend(preset.faults.iter().filter_map(|name| faults_named(name)));
             at_once = at_once.max(preset.at_once);
+        } else if let Some(fault) = at_a_node(name) {
+            families.push(vec![fault]);
         } else {
-            bail!("unknown fault `{name}`; `workloads list` names all, and `none` means none");
+            let meant = nearest(name, FAULT_NAMES)
+                .map_or(String::new(), |meant| format!(" (did you mean `{meant}`?)"));
+            bail!("unknown fault `{name}`{meant}; `workloads list` names all, and `none` means none");
         }
     }
     // A plan draws from all faults alike: each family gets the same weight, however many it has.

@@ -16,7 +16,7 @@ use crate::binary::Binary;
 use crate::cli::UpArgs;
 use crate::cluster::{self, Cluster, LabPlan};
 use crate::store::RunDir;
-use crate::system::System;
+use crate::system::{DriverKind, System};
 
 /// How long a cluster may take to end.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -31,6 +31,9 @@ const READY: &str = "ready";
 /// When a cluster is running already, or this one does not come up.
 pub fn up(args: &UpArgs) -> Result<()> {
     let system = System::find(&args.system)?;
+    if system.driver == DriverKind::StdinJson {
+        bail!("nodes on standard input and output can be reached by nobody else: use `run`, not `up`");
+    }
     if let Ok((_, running)) = find(&args.store) {
         bail!(
             "a cluster is running already ({}); end it with `workloads down`",
@@ -103,7 +106,7 @@ fn supervise(args: &UpArgs, system: &System) -> Result<()> {
         .enable_all()
         .build()
         .context("the tokio runtime")?;
-    let ended = Cluster::start_lab(seat, &plan).and_then(|cluster| {
+    let ended = Cluster::start(seat, &plan, &runtime).and_then(|cluster| {
         let ended = runtime.block_on(serve(&cluster, system));
         cluster.stop();
         ended
@@ -117,9 +120,10 @@ async fn serve(cluster: &Cluster, system: &System) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch Ctrl-C")?;
-    cluster
-        .wait_ready(system, &crate::client::Client::new(ASKING)?)
-        .await?;
+    let client = cluster.client(system, ASKING)?;
+    cluster.wait_ready(system, &client).await?;
+    cluster.set_up(system, &client).await?;
+    let _ = cluster.council(system, &client)?;
     let mut out = std::io::stdout();
     for member in &cluster.members {
         let host = member.host.context("the lab forwards every node")?;

@@ -36,6 +36,8 @@ pub mod cli;
 pub mod client;
 pub mod cluster;
 pub mod config;
+pub mod controls;
+pub mod doctor;
 pub mod evidence;
 pub mod generator;
 pub mod hand;

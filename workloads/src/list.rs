@@ -19,6 +19,9 @@ pub fn text() -> String {
     line("systems (or the path of a file like systems/kvnode.toml):".into());
     for system in System::shipped() {
         line(format!("  {:NAMES$} {}", system.name, system.about));
+        for (name, variant) in &system.variant {
+            line(format!("  {:NAMES$} {}", format!("  :{name}"), variant.about));
+        }
     }
     line("\nworkloads:".into());
     for workload in WORKLOADS {

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
-use workloads::cli::{Cli, Command};
+use workloads::cli::{Cli, Command, one_line};
 use workloads::config::RunConfig;
-use workloads::{hand, list, runner, scorecard};
+use workloads::system::System;
+use workloads::{controls, doctor, hand, list, runner, scorecard};
 
 /// Bad arguments or input.
 const BAD_INPUT: u8 = 254;
@@ -20,8 +21,12 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            if error.use_stderr() {
+                eprintln!("workloads: {}", one_line(&error));
+                return ExitCode::from(BAD_INPUT);
+            }
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { BAD_INPUT } else { 0 });
+            return ExitCode::SUCCESS;
         }
     };
     tracing_subscriber::fmt()
@@ -39,6 +44,10 @@ fn main() -> ExitCode {
             runner::analyze(&args.path, args.check_limit).map_err(|e| (BAD_INPUT, e))
         }
         Some(Command::Scorecard(args)) => scorecard::run(&args).map_err(|error| (FAILURE, error)),
+        Some(Command::Doctor(args)) => System::find(&args.system)
+            .map_err(|error| (BAD_INPUT, error.into()))
+            .and_then(|system| doctor::run(&args, &system).map_err(|error| (FAILURE, error))),
+        Some(Command::Controls(args)) => controls::run(&args).map_err(|error| (BAD_INPUT, error)),
         Some(Command::List) => {
             print!("{}", list::text());
             Ok(0)

@@ -91,6 +91,7 @@ impl Cluster {
                 file: dir.join("docker-compose.yml"),
             },
             members,
+            stops: Vec::new(),
             seed,
             owner: std::process::id(),
         };

@@ -12,7 +12,7 @@ use nemesis::{Ability, Fault, NodeId};
 use super::{Cluster, Kind, Member};
 use crate::binary::Binary;
 use crate::store::RunDir;
-use crate::system::{Bindings, System};
+use crate::system::{Bindings, System, Template};
 
 /// Enters the lab; see [`lab::enter`]. To be called before any thread is started.
 ///
@@ -23,7 +23,7 @@ pub fn enter() -> Result<Seat> {
 }
 
 /// The folder of a node's data, in the node's own folder.
-const DATA: &str = "data";
+pub(super) const DATA: &str = "data";
 
 /// What a lab cluster is made from.
 #[derive(Debug)]
@@ -85,12 +85,17 @@ impl Cluster {
             }
         });
         let members = members.collect();
+        let stops = match &plan.system.node.stop {
+            Some(words) => stops(plan, &ids, words)?,
+            None => Vec::new(),
+        };
         let backend = Box::new(lab.backend());
         let parts = super::Parts {
             kind: Kind::Lab(lab),
             backend,
             backend_kind: BackendKind::Lab,
             members,
+            stops,
             seed: plan.seed,
             owner: plan.owner,
         };
@@ -104,22 +109,13 @@ fn spec(plan: &LabPlan<'_>, ids: &[NodeId], place: usize, id: &NodeId) -> Result
         .dir
         .node(id.as_str())
         .with_context(|| format!("the folder of node {id}"))?;
-    let bindings = |place: usize, id: &NodeId| {
-        Bindings::new()
-            .text("program", plan.binary.path.to_string_lossy())
-            .text("node", id.as_str())
-            .text("address", lab::address_of(place).to_string())
-            .text("index", (place + 1).to_string())
-            .text("data", dir.join(DATA).to_string_lossy())
-    };
-    let members: Vec<String> = match &node.member {
-        Some(member) => (0..)
-            .zip(ids)
-            .map(|(place, id)| member.fill(&bindings(place, id)))
-            .collect(),
-        None => Vec::new(),
-    };
-    let bound = bindings(place, id).text("members", members.join(","));
+    let bound = bindings(plan, ids, place, id, &dir);
+    for (name, text) in &node.files {
+        let path = dir.join(name);
+        std::fs::write(&path, text.fill(&bound))
+            .with_context(|| format!("cannot write {} of node {id}", path.display()))?;
+    }
+    std::fs::create_dir_all(dir.join(DATA)).with_context(|| format!("the data folder of node {id}"))?;
     let mut words = node.command.iter().map(|word| OsString::from(word.fill(&bound)));
     let program = PathBuf::from(words.next().expect("a checked system file names a program"));
     let mut args: Vec<OsString> = words.collect();
@@ -146,4 +142,54 @@ fn spec(plan: &LabPlan<'_>, ids: &[NodeId], place: usize, id: &NodeId) -> Result
         dir,
         forward,
     })
+}
+
+/// The command that asks each node to stop.
+fn stops(plan: &LabPlan<'_>, ids: &[NodeId], words: &[Template]) -> Result<Vec<Vec<String>>> {
+    let each = ids.iter().enumerate().map(|(place, id)| {
+        let dir = plan.dir.node(id.as_str())?;
+        let bound = bindings(plan, ids, place, id, &dir);
+        Ok(words.iter().map(|word| word.fill(&bound)).collect())
+    });
+    each.collect()
+}
+
+/// What the placeholders of a node's texts stand for.
+pub(super) fn bindings<'a>(
+    plan: &'a LabPlan<'_>,
+    ids: &[NodeId],
+    place: usize,
+    id: &NodeId,
+    dir: &std::path::Path,
+) -> Bindings<'a> {
+    let node = &plan.system.node;
+    let params = plan.system.params.iter();
+    let common = |place: usize, id: &NodeId| {
+        let params = params.clone().fold(Bindings::new(), |bindings, (name, text)| {
+            bindings.text(name, text)
+        });
+        params
+            .text("node", id.as_str())
+            .text("address", lab::address_of(place).to_string())
+            .text("index", (place + 1).to_string())
+    };
+    let member = |member: &Template| {
+        let written = (0..).zip(ids).map(|(place, id)| member.fill(&common(place, id)));
+        written.collect::<Vec<_>>().join(&node.separator)
+    };
+    let members = node.member.as_ref().map_or_else(String::new, member);
+    common(place, id)
+        .text(
+            "here",
+            plan.system
+                .here
+                .as_deref()
+                .unwrap_or(std::path::Path::new("."))
+                .to_string_lossy(),
+        )
+        .text("program", plan.binary.path.to_string_lossy())
+        .text("data", dir.join(DATA).to_string_lossy())
+        .text("first", lab::address_of(0).to_string())
+        .text("nodes", ids.len().to_string())
+        .text("members", members)
 }

@@ -6,6 +6,8 @@
 
 mod compose;
 mod lab;
+mod standing;
+mod stdin_json;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,13 +22,17 @@ use serde::{Deserialize, Serialize};
 
 pub use compose::{NODES as DOCKER_NODES, image};
 pub use lab::{LabPlan, enter};
+pub(crate) use standing::Council;
+pub(crate) use stdin_json::Network;
 
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::store::RunDir;
-use crate::system::System;
+use crate::system::{DriverKind, System};
 
 /// How often a node is asked whether it is ready.
 const READY_EVERY: Duration = Duration::from_millis(20);
+/// How long nodes may take to stop when they are asked to.
+const STOPPING: Duration = Duration::from_secs(5);
 /// Lines of a node's log that are shown when it fails.
 const LOG_LINES: usize = 10;
 
@@ -54,12 +60,14 @@ pub struct Cluster {
     keeper: Option<Keeper>,
     control: Option<control::Server>,
     kind: Kind,
+    stops: Vec<Vec<String>>,
     file: PathBuf,
 }
 
 enum Kind {
     Lab(nemesis::lab::Lab),
     Docker(compose::Compose),
+    StdinJson(stdin_json::Nodes),
 }
 
 /// What a cluster is put together from.
@@ -68,6 +76,8 @@ struct Parts {
     backend: Box<dyn nemesis::Backend>,
     backend_kind: BackendKind,
     members: Vec<Member>,
+    /// Commands that ask the nodes to stop.
+    stops: Vec<Vec<String>>,
     seed: u64,
     owner: u32,
 }
@@ -91,6 +101,7 @@ impl Cluster {
             backend,
             backend_kind,
             members,
+            stops,
             seed,
             owner,
         } = parts;
@@ -121,8 +132,36 @@ impl Cluster {
             keeper: Some(keeper),
             control: Some(control),
             kind,
+            stops,
             file: path,
         })
+    }
+
+    /// Starts a cluster of plain processes, as its system speaks: in the lab, or on their standard input and
+    /// output. Returns when its processes run, not when they are ready.
+    ///
+    /// # Errors
+    /// When the machine lacks something or a node does not start.
+    pub fn start(
+        seat: nemesis::lab::Seat,
+        plan: &LabPlan<'_>,
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<Self> {
+        match plan.system.driver {
+            DriverKind::StdinJson => Self::start_stdin_json(seat, plan, runtime.handle()),
+            _ => Self::start_lab(seat, plan),
+        }
+    }
+
+    /// A client of this cluster that gives up on an operation after `patience`.
+    ///
+    /// # Errors
+    /// When it was left out of this build or cannot be set up.
+    pub fn client(&self, system: &System, patience: Duration) -> Result<Client, ClientError> {
+        match &self.kind {
+            Kind::StdinJson(nodes) => Client::inside(nodes.network.clone(), patience),
+            _ => Client::speaking(system.driver, patience),
+        }
     }
 
     /// Whether a node's process has ended.
@@ -130,6 +169,7 @@ impl Cluster {
         Ok(match &self.kind {
             Kind::Lab(lab) => matches!(lab.state(node)?, NodeState::Dead { .. }),
             Kind::Docker(compose) => compose.status(node)? == "exited",
+            Kind::StdinJson(nodes) => nodes.is_dead(node),
         })
     }
 
@@ -139,8 +179,23 @@ impl Cluster {
         let lines = match &self.kind {
             Kind::Lab(lab) => lab.log_tail(node, LOG_LINES),
             Kind::Docker(compose) => compose.log_tail(node, LOG_LINES),
+            Kind::StdinJson(nodes) => nodes.log_tail(node, LOG_LINES),
         };
         lines.iter().map(|line| format!("\n    {line}")).collect()
+    }
+
+    /// Those who can be asked who leads, where the system file says how. The nemesis asks them from now on.
+    pub(crate) fn council(&self, system: &System, client: &Client) -> Result<Option<Council>> {
+        let council = Council::of(system, client, &self.members);
+        if system.leader.is_some()
+            && let Some(council) = council.clone()
+        {
+            let ask = council.for_nemesis(tokio::runtime::Handle::current());
+            let file = ClusterFile::read(self.folder())?;
+            let asker = file.asker().context("an HTTP client for the nemesis")?;
+            self.nemesis.lock().set_asker(asker.asking(ask));
+        }
+        Ok(council)
     }
 
     /// Waits until every node is ready.
@@ -148,16 +203,15 @@ impl Cluster {
     /// # Errors
     /// When a node dies or is not ready in time: names it and shows the end of its log.
     pub async fn wait_ready(&self, system: &System, client: &Client) -> Result<()> {
-        let within = Duration::from_secs(system.ready.within_s);
+        let within = system.ready_within();
         let deadline = Instant::now() + within;
         for member in &self.members {
-            let mut last = "no answer".to_owned();
+            let mut last = "nobody listens at its port".to_owned();
             loop {
-                match client.get(member.client, &system.ready.path).await {
-                    Ok((status, _)) if status == system.ready.status => break,
-                    Ok((status, body)) => last = format!("{} says {status} {body}", system.ready.path),
-                    Err(e) if !e.is_connect() => last = e.to_string(),
-                    Err(_) => {}
+                match client.is_ready(system, member.client).await {
+                    Ok(()) => break,
+                    Err(Some(said)) => last = said,
+                    Err(None) => {}
                 }
                 if self.is_dead(&member.id)? {
                     let log = self.log_tail(&member.id);
@@ -175,6 +229,32 @@ impl Cluster {
                 }
                 tokio::time::sleep(READY_EVERY).await;
             }
+        }
+        Ok(())
+    }
+
+    /// Has the store set up what the system file says, once, through the first node; tries again until it
+    /// agrees or its time to be ready is over.
+    ///
+    /// # Errors
+    /// What the store said last.
+    pub async fn set_up(&self, system: &System, client: &Client) -> Result<()> {
+        let (Some(setup), Some(first)) = (&system.setup, self.members.first()) else {
+            return Ok(());
+        };
+        let within = system.ready_within();
+        let deadline = Instant::now() + within;
+        while let Err(said) = client
+            .set_up(system, setup, first.client, self.members.len())
+            .await
+        {
+            if Instant::now() > deadline {
+                bail!(
+                    "[setup] did not succeed within {within:?}; node {} said: {said}",
+                    first.id
+                );
+            }
+            tokio::time::sleep(READY_EVERY).await;
         }
         Ok(())
     }
@@ -233,9 +313,11 @@ impl Cluster {
     fn end(&mut self) {
         drop(self.control.take());
         drop(self.keeper.take());
+        ask_to_stop(&self.stops);
         match &mut self.kind {
             Kind::Lab(lab) => lab.stop(),
             Kind::Docker(compose) => compose.down(&self.members),
+            Kind::StdinJson(nodes) => nodes.stop(),
         }
         // Nothing answers there any more.
         let _ = std::fs::remove_file(&self.file);
@@ -246,6 +328,29 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if self.keeper.is_some() {
             self.end();
+        }
+    }
+}
+
+/// Runs the commands that ask nodes to stop, all at once, for a while. What they leave is killed.
+fn ask_to_stop(stops: &[Vec<String>]) {
+    let asked = stops.iter().map(|words| {
+        let child = std::process::Command::new(&words[0])
+            .args(&words[1..])
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn();
+        child.inspect_err(|error| tracing::warn!("[node] stop: {}: {error}", words[0]))
+    });
+    let deadline = Instant::now() + STOPPING;
+    let asked: Vec<_> = asked.collect();
+    for mut child in asked.into_iter().flatten() {
+        while !matches!(child.try_wait(), Ok(Some(_)) | Err(_)) {
+            if Instant::now() > deadline {
+                let _ = child.kill();
+            }
+            std::thread::sleep(READY_EVERY);
         }
     }
 }

@@ -54,12 +54,39 @@ pub struct Conduct {
     pub unread: u64,
     /// What the replicas said of their states at the end.
     pub replicas: Vec<ReplicaState>,
+    /// By operation, the reason that most of those gave that came to nothing, and how many gave it.
+    pub excuses: BTreeMap<String, (String, u64)>,
+    /// What each node said about who leads, each time it said something new, by the nanosecond of the run's clock.
+    pub standings: Vec<(u64, Standing)>,
     /// How operations fared on nodes of a connected majority while the load was on.
     pub available: Availability,
     /// When the load ended, in nanoseconds on the run's clock.
     pub load_end_ns: u64,
     /// When the run ended.
     pub end_ns: u64,
+}
+
+/// What a node says about who leads, from some moment on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The node.
+    pub node: String,
+    /// What it is.
+    pub role: Role,
+    /// The term or epoch that it is in, where it tells.
+    pub term: Option<u64>,
+}
+
+/// What a node is in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// It leads.
+    Leader,
+    /// It follows, or seeks a leader.
+    Follower,
+    /// It does not answer.
+    Silent,
 }
 
 /// What the runner writes down between the events of the nemesis.
@@ -70,6 +97,8 @@ pub(crate) enum Note {
     Begin {},
     /// A fault could not be applied.
     Refused { fault: nemesis::Fault, why: String },
+    /// A node says something else about who leads than before.
+    Standing(Standing),
     /// Every node is ready again after a fault.
     Ready {},
     /// The load is over, and why if it was cut short.
@@ -207,6 +236,7 @@ impl Reader {
                     seen_healed: String::new(),
                 });
             }
+            Note::Standing(standing) => self.conduct.standings.push((at.0, standing)),
             Note::Ready {} => {
                 self.recovering.clear();
                 self.changed(at);
@@ -267,6 +297,7 @@ impl Reader {
             self.conduct.load_end_ns = last.0;
         }
         let load_end = Nanos(self.conduct.load_end_ns);
+        let mut excuses = BTreeMap::<(&str, &str), u64>::new();
         for operation in history.operations() {
             let definite = operation.outcome() == Outcome::Ok || operation.error() == Some("mismatch");
             if definite {
@@ -277,6 +308,14 @@ impl Reader {
                 };
                 let by_f = self.conduct.done.entry(phase.to_owned()).or_default();
                 *by_f.entry(operation.f().to_owned()).or_default() += 1;
+            } else if let Some(error) = operation.error() {
+                *excuses.entry((operation.f(), error)).or_default() += 1;
+            }
+        }
+        for ((f, error), count) in excuses {
+            let most = self.conduct.excuses.entry(f.to_owned()).or_default();
+            if count > most.1 {
+                *most = (error.to_owned(), count);
             }
         }
         let names: Vec<String> = self.nodes.iter().map(ToString::to_string).collect();

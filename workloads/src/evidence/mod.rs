@@ -12,7 +12,7 @@ mod conduct;
 mod reach;
 
 pub(crate) use conduct::Note;
-pub use conduct::{Conduct, FaultRecord};
+pub use conduct::{Conduct, FaultRecord, Role, Standing};
 pub use reach::{Availability, Reach};
 
 use serde::{Deserialize, Serialize};
@@ -58,8 +58,11 @@ pub fn doubts(conduct: &Conduct, plan: &Plan) -> Vec<String> {
             .unwrap_or(0);
         if done < minimum.ok {
             doubts.push(format!(
-                "too few {} operations in the {} phase: {done} were ok, the plan wants at least {}",
-                minimum.f, minimum.phase, minimum.ok
+                "too few {} operations in the {} phase: {done} were ok, the plan wants at least {}{}",
+                minimum.f,
+                minimum.phase,
+                minimum.ok,
+                excuse(conduct, &minimum.f)
             ));
         }
     }
@@ -95,6 +98,13 @@ pub fn doubts(conduct: &Conduct, plan: &Plan) -> Vec<String> {
         doubts.push(format!("{} final reads got no answer", conduct.unread));
     }
     doubts
+}
+
+/// What most of those operations said that came to nothing, and who knows more.
+fn excuse(conduct: &Conduct, f: &str) -> String {
+    conduct.excuses.get(f).map_or_else(String::new, |(error, count)| {
+        format!("; {count} said: {error} (`workloads doctor` tells whether the system file reads its store rightly)")
+    })
 }
 
 #[cfg(test)]

@@ -14,8 +14,10 @@ use checker::{Analysis, CheckOptions, Limit, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::divergences;
-use crate::evidence::{Conduct, Plan, doubts};
-use crate::report::{self, FaultSpan, Finding, LogExcerpt, NodeReport, ReportInput, RunInfo, RunOutcome};
+use crate::evidence::{Conduct, Plan, Role, doubts};
+use crate::report::{
+    self, FaultSpan, Finding, LogExcerpt, NodeReport, NodeState, ReportInput, RunInfo, RunOutcome,
+};
 use crate::store::write_whole;
 
 /// How much of the nodes' logs around a violation a report shows, on either side.
@@ -70,9 +72,33 @@ struct Results<'a> {
     test: &'a str,
     anomalies: &'a [Finding],
     doubts: &'a [String],
+    violation: Option<Violation>,
     analysis: &'a Analysis,
     conduct: &'a Conduct,
     again: &'a str,
+}
+
+/// When a violation was there to be seen.
+#[derive(Debug, Serialize)]
+struct Violation {
+    /// In seconds on the run's clock.
+    at_s: f64,
+    /// The fault that was on, or the last that was.
+    fault: Option<String>,
+    /// In seconds from that fault's beginning.
+    since_fault_s: Option<f64>,
+}
+
+impl Violation {
+    fn of(analysis: &Analysis, conduct: &Conduct) -> Option<Self> {
+        let (_, at) = violation(analysis)?;
+        let fault = conduct.faults.iter().rfind(|fault| fault.from_ns <= at.0);
+        Some(Self {
+            at_s: at.as_seconds(),
+            fault: fault.map(|fault| fault.description.clone()),
+            since_fault_s: fault.map(|fault| Nanos(at.0 - fault.from_ns).as_seconds()),
+        })
+    }
 }
 
 /// Judges the run in `dir` and writes `results.json`, `report.html`, `junit.xml` and `summary.md` there.
@@ -118,6 +144,7 @@ pub(super) fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
         test: &particulars.test,
         anomalies: &anomalies,
         doubts: &doubts,
+        violation: Violation::of(&analysis, &conduct),
         analysis: &analysis,
         conduct: &conduct,
         again: &particulars.again,
@@ -189,9 +216,15 @@ fn anomalies(conduct: &Conduct, dir: &Path) -> Vec<Finding> {
             .tail
             .last()
             .map_or(String::new(), |line| format!("; its last words: {line}"));
+        // Nothing of ours sends it to a node that we do not mean to kill.
+        let hint = if how.contains("SIGKILL") {
+            " (was it out of memory? `dmesg` tells what the kernel killed)"
+        } else {
+            ""
+        };
         Finding {
             kind: "crash".into(),
-            sentence: format!("{node} died without being told to: {how}{last}"),
+            sentence: format!("{node} died without being told to: {how}{hint}{last}"),
         }
     });
     let diverged = divergences(&conduct.replicas)
@@ -313,13 +346,37 @@ fn run_info(
         settings: particulars.settings.clone(),
         versions: particulars.versions.clone(),
         nodes: nodes.collect(),
-        node_states: Vec::new(),
+        node_states: node_states(conduct),
         faults: faults.collect(),
         anomalies: anomalies.to_vec(),
         doubts: doubts.to_vec(),
         notes,
         files,
     }
+}
+
+/// What each node was for how long.
+fn node_states(conduct: &Conduct) -> Vec<NodeState> {
+    let mut states = Vec::new();
+    for (place, (from, standing)) in conduct.standings.iter().enumerate() {
+        let later = conduct.standings[place + 1..]
+            .iter()
+            .find(|(_, other)| other.node == standing.node);
+        states.push(NodeState {
+            node: standing.node.clone(),
+            from: Nanos(*from),
+            to: Nanos(later.map_or(conduct.end_ns, |(at, _)| *at)),
+            role: match standing.role {
+                Role::Leader => report::Role::Leader,
+                Role::Follower => report::Role::Follower,
+                Role::Silent => report::Role::Silent,
+            },
+            note: standing
+                .term
+                .map_or_else(String::new, |term| format!("term {term}")),
+        });
+    }
+    states
 }
 
 /// From when to when the operations ran that prove a violation.

@@ -10,6 +10,7 @@ mod conclude;
 mod faults;
 mod online;
 mod schedule;
+mod standing;
 mod workers;
 
 use std::net::SocketAddr;
@@ -95,7 +96,7 @@ pub fn run(config: &RunConfig) -> Result<u8> {
                 faults: &config.faults,
                 owner,
             };
-            Cluster::start_lab(seat, &plan)
+            Cluster::start(seat, &plan, &runtime)
         }
         _ => Cluster::start_docker(&config.system, &dir, config.seed),
     };
@@ -171,15 +172,21 @@ impl Run<'_> {
     /// Everything between a cluster whose processes run and a whole history.
     async fn go(self) -> Result<()> {
         let config = self.config;
-        let client = Client::new(config.timeout).context("the HTTP client")?;
-        self.cluster.wait_ready(&config.system, &client).await?;
+        let client = self.cluster.client(&config.system, config.timeout)?;
+        let live = Arc::new(Live::new(config.time_limit));
+        let (stop, stopped) = watch::channel(false);
+        let interrupted = heed_signals(stop.clone(), &live)?;
+        tokio::select! {
+            begun = self.begin(&client) => begun?,
+            name = first_signal(interrupted.clone()) => {
+                bail!("{name} while the cluster was starting: nothing was recorded, there is nothing to check")
+            }
+        }
         for member in &self.cluster.members {
             if let Some(host) = member.host {
                 println!("  {} http://{host}", member.id);
             }
         }
-        let live = Arc::new(Live::new(config.time_limit));
-        let (stop, stopped) = watch::channel(false);
         let header = self.header();
         let judge = online::judge(&header, (!config.keep_going).then(|| stop.clone()), &live)?;
         let recorder = Recorder::create(&self.dir.join("history.jsonl"), &header, Some(judge.events))?;
@@ -207,7 +214,8 @@ impl Run<'_> {
             concurrency: config.concurrency,
             first_process: 0,
         };
-        let interrupted = heed_signals(stop.clone(), &live)?;
+        let council = self.cluster.council(&config.system, &client)?;
+        let standing = council.map(|council| standing::watch(council, recorder.clone()));
         let pulse = pulse(&recorder, &live, &crew.tally, stop.clone());
 
         let load = async {
@@ -246,6 +254,9 @@ impl Run<'_> {
             .work(FinalReads::new(last, node_count, deadline), never)
             .await?;
         let replicas = self.cluster.replica_states(&config.system, &client, LEVEL).await;
+        if let Some(standing) = standing {
+            standing.abort();
+        }
         Note::Over {
             unread: reads.unread() as u64,
             replicas,
@@ -255,7 +266,15 @@ impl Run<'_> {
         live.finish();
         recorder
             .flush()
-            .context("the history cannot be written to its end; `workloads analyze` judges what there is")
+            .context(
+                "the history cannot be written to its end; make room, then `workloads analyze` judges what there is",
+            )
+    }
+
+    /// Waits until the cluster can be put to the test.
+    async fn begin(&self, client: &Client) -> Result<()> {
+        self.cluster.wait_ready(&self.config.system, client).await?;
+        self.cluster.set_up(&self.config.system, client).await
     }
 
     fn header(&self) -> Header {
@@ -392,6 +411,15 @@ impl Run<'_> {
             not_well.push(format!("{error:#}"));
         }
         not_well
+    }
+}
+
+/// The name of the first signal that comes.
+async fn first_signal(mut interrupted: watch::Receiver<Option<String>>) -> String {
+    match interrupted.wait_for(Option::is_some).await {
+        Ok(name) => name.clone().unwrap_or_default(),
+        // Nobody listens for signals any more: the run is ending.
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -1,25 +1,41 @@
 //! How a store is started, asked and understood: one TOML file per store.
 //!
 //! A [`System`] is data: it names the command that starts a node, the request
-//! that tells when it is ready, and for each operation the request that speaks
-//! it and the rules that classify the answer. Everything is checked when the
+//! that tells when it is ready, and for each operation the requests that speak
+//! it and the rules that classify the answers. Everything is checked when the
 //! file is read, so that a typo stops the run before a node starts, with the
-//! line it stands on.
+//! line it stands on and what was probably meant. `systems/template.toml`
+//! explains every field.
 //!
 //! Classification decides verdicts. Rules are tried in order and the first that
 //! matches wins; a write or cas that no rule matches is `info`, since it may
 //! have happened, and a read that no rule matches is `fail`, since a read that
 //! told nothing constrains nothing.
 
+mod check;
+#[cfg(test)]
+mod documented;
+mod node;
+mod operation;
+mod pointer;
+mod problem;
 mod rules;
+mod shipped;
 mod template;
 
+pub use node::{Node, Ready, StateProbe};
+pub use operation::{Body, BodyTemplate, Call, CallTemplate, LeaderProbe, Method, Operation, Step};
+pub use pointer::{Filter, Pointer};
+pub use problem::SystemError;
+pub(crate) use problem::nearest;
 pub use rules::{Answer, Outcome, OutcomeKind, Rule, StatusPattern};
-pub use template::{Bindings, Template, TemplateError};
+pub(crate) use rules::{Ruling, classify};
+pub use template::{Bindings, JsonTemplate, Template, TemplateError};
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use checker::history::Value;
 use serde::Deserialize;
@@ -33,73 +49,75 @@ pub struct System {
     /// One line for `workloads list`.
     #[serde(default)]
     pub about: String,
+    /// What the clients speak.
+    #[serde(default)]
+    pub driver: DriverKind,
+    /// The Debian packages that bring the store.
+    #[serde(default)]
+    pub packages: Vec<String>,
+    /// Settings of the file's own, as placeholders everywhere; variants may change them.
+    #[serde(default)]
+    pub params: BTreeMap<String, String>,
     /// How a node is started.
     pub node: Node,
     /// When a node can serve.
-    pub ready: Ready,
-    /// How to find out who leads and to change the membership, where the store can.
+    #[serde(default)]
+    pub ready: Option<Ready>,
+    /// Sent once, through the first node, when all are ready: makes tables, buckets and the like.
+    pub setup: Option<Operation>,
+    /// How to find out who leads and to change the membership over HTTP, where the store can.
     #[serde(default)]
     pub requests: nemesis::requests::Requests,
+    /// How to find out who leads where `requests.leader` cannot say it.
+    pub leader: Option<LeaderProbe>,
     /// How to compare replicas, where the store tells.
     pub state: Option<StateProbe>,
     /// How values look on the wire.
     #[serde(default)]
     pub values: Values,
-    /// The operations the store can do, by their name in histories.
-    pub operation: BTreeMap<String, Operation>,
-}
-
-/// How one node is started.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Node {
-    /// A cargo package of this workspace that provides `{program}`.
-    pub cargo: Option<String>,
-    /// A program on `PATH` that provides `{program}`.
-    pub program: Option<PathBuf>,
-    /// Program and arguments; placeholders: `{program}`, `{node}`, `{address}`, `{data}`, `{members}`, `{index}`.
-    pub command: Vec<Template>,
-    /// How one member is written in `{members}`; placeholders: `{node}`, `{address}`, `{index}`.
-    pub member: Option<Template>,
-    /// The TCP port on which a node serves clients.
-    pub port: u16,
-    /// Environment of the node.
+    /// The operations the store can do, by their name in histories. Maelstrom's are known.
     #[serde(default)]
-    pub env: BTreeMap<String, Template>,
+    pub operation: BTreeMap<String, Operation>,
+    /// Other ways to use the same store, by their names: `--system NAME:VARIANT`.
+    #[serde(default)]
+    pub variant: BTreeMap<String, Variant>,
+    /// The folder of the file, for programs that lie beside it; none for a shipped one.
+    #[serde(skip)]
+    pub here: Option<PathBuf>,
 }
 
-/// The request that tells that a node can serve.
+/// What the clients of a store speak.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriverKind {
+    /// HTTP/1.1.
+    #[default]
+    Http,
+    /// The protocol of Redis (RESP).
+    Redis,
+    /// The protocol of PostgreSQL.
+    Postgres,
+    /// The protocol of ZooKeeper.
+    Zookeeper,
+    /// The protocol of NATS, with JetStream's key-value buckets.
+    Nats,
+    /// Maelstrom's: JSON lines on standard input and output, nodes and network inside the runner.
+    StdinJson,
+}
+
+/// A change to a system: operations spoken otherwise, params set otherwise.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ready {
-    /// Path of the GET request.
-    pub path: String,
-    /// The status that means ready.
-    #[serde(default = "ok_status")]
-    pub status: u16,
-    /// How long a node may take, in seconds.
-    #[serde(default = "default_within_s")]
-    pub within_s: u64,
-}
-
-fn ok_status() -> u16 {
-    200
-}
-
-fn default_within_s() -> u64 {
-    30
-}
-
-/// Where a node shows a digest of its replicated state.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StateProbe {
-    /// Path of the GET request.
-    pub path: String,
-    /// JSON pointer to the index up to which the log was applied.
-    pub applied: String,
-    /// JSON pointer to the digest of the state at that index.
-    pub hash: String,
+pub struct Variant {
+    /// One line for `workloads list`.
+    #[serde(default)]
+    pub about: String,
+    /// Params that are other than the file's.
+    #[serde(default)]
+    pub params: BTreeMap<String, String>,
+    /// Operations that replace the file's.
+    #[serde(default)]
+    pub operation: BTreeMap<String, Operation>,
 }
 
 /// How the integers of a history look on the wire.
@@ -145,242 +163,148 @@ impl Encoding {
     }
 }
 
-/// HTTP methods that operations use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-#[allow(missing_docs)]
-pub enum Method {
-    Get,
-    Put,
-    Post,
-    Delete,
+/// How long a node on standard input may take to answer its init, as Maelstrom has it.
+const MAELSTROM_READY: Duration = Duration::from_secs(10);
+
+/// Whether the operation called `f` only reads: losing its answer loses nothing.
+pub(crate) fn is_read(f: &str) -> bool {
+    matches!(f, "get" | "read" | "scan")
 }
-
-/// How one operation is spoken and understood.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Operation {
-    /// The HTTP method.
-    pub method: Method,
-    /// The path; placeholders: `{key}`, `{value}`, `{old}`, `{new}`, `{request}`.
-    pub path: Template,
-    /// The query, percent-encoded when sent; same placeholders.
-    #[serde(default)]
-    pub query: BTreeMap<String, Template>,
-    /// Headers; one that holds `{request}` is sent only with operations that may be sent again.
-    #[serde(default)]
-    pub headers: BTreeMap<String, Template>,
-    /// The JSON body; a string that is one placeholder and nothing else becomes the typed value.
-    pub json: Option<serde_json::Value>,
-    /// The rules that classify the answer, first match wins.
-    pub rules: Vec<Rule>,
-}
-
-impl Operation {
-    /// Whether the store can be told that two requests are one, so that it may be sent again.
-    #[must_use]
-    pub fn can_repeat(&self) -> bool {
-        self.headers.values().any(|template| template.names(REQUEST))
-    }
-
-    /// The headers of a request; `named` says whether the operation may be sent again.
-    pub fn headers<'a>(
-        &'a self,
-        bindings: &'a Bindings<'_>,
-        named: bool,
-    ) -> impl Iterator<Item = (&'a str, String)> {
-        let wanted = move |(_, template): &(&String, &Template)| named || !template.names(REQUEST);
-        self.headers
-            .iter()
-            .filter(wanted)
-            .map(|(name, template)| (name.as_str(), template.fill(bindings)))
-    }
-
-    /// The JSON body with its placeholders filled in.
-    #[must_use]
-    pub fn body(&self, bindings: &Bindings<'_>) -> Option<serde_json::Value> {
-        self.json.as_ref().map(|json| fill(json, bindings))
-    }
-}
-
-fn fill(json: &serde_json::Value, bindings: &Bindings<'_>) -> serde_json::Value {
-    match json {
-        serde_json::Value::String(text) => match Template::parse(text) {
-            Ok(template) => template.fill_json(bindings),
-            Err(_) => json.clone(),
-        },
-        serde_json::Value::Array(items) => items.iter().map(|item| fill(item, bindings)).collect(),
-        serde_json::Value::Object(map) => map
-            .iter()
-            .map(|(name, value)| (name.clone(), fill(value, bindings)))
-            .collect(),
-        other => other.clone(),
-    }
-}
-
-/// Why a system file cannot be used; one line for a person.
-#[derive(Debug, thiserror::Error)]
-pub enum SystemError {
-    /// The file could not be read.
-    #[error("{}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is not what a system file should be.
-    #[error("{}:{line}: {message}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1; 0 where the whole file is meant.
-        line: usize,
-        /// What is wrong and what was expected.
-        message: String,
-    },
-}
-
-/// Names of the placeholders that operations may use.
-const OPERATION_PLACEHOLDERS: &[&str] = &["key", "value", "old", "new", REQUEST];
-/// The placeholder for the name that all attempts of one operation share.
-const REQUEST: &str = "request";
-/// Names of the placeholders that a node's command and environment may use.
-const NODE_PLACEHOLDERS: &[&str] = &["program", "node", "address", "data", "members", "index"];
-/// Names of the placeholders in a member's spelling.
-const MEMBER_PLACEHOLDERS: &[&str] = &["node", "address", "index"];
-
-/// The file of kvnode, which an installed `workloads` carries along.
-const KVNODE: &str = include_str!("../../../systems/kvnode.toml");
 
 impl System {
     /// Reads and checks the system file at `path`.
     ///
     /// # Errors
     /// When the file cannot be read, is not TOML, has an unknown or missing field, or names a placeholder
-    /// that does not exist; the message names file and line.
+    /// that does not exist; the message names file, line and what was probably meant.
     pub fn open(path: &Path) -> Result<Self, SystemError> {
         let text = std::fs::read_to_string(path).map_err(|source| SystemError::Read {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(&text, path)
-    }
-
-    /// Finds a system by what a user typed: the name of a shipped one (`kvnode`), or a path.
-    ///
-    /// # Errors
-    /// As [`System::open`].
-    pub fn find(name_or_path: &str) -> Result<Self, SystemError> {
-        match name_or_path {
-            "kvnode" => Self::parse(KVNODE, Path::new("systems/kvnode.toml")),
-            path => Self::open(Path::new(path)),
-        }
-    }
-
-    /// Names and texts of the systems that are always there.
-    #[must_use]
-    pub fn shipped() -> Vec<Self> {
-        vec![Self::find("kvnode").expect("the shipped system file is checked by a test")]
-    }
-
-    fn parse(text: &str, path: &Path) -> Result<Self, SystemError> {
-        let error = |line, message| SystemError::Parse {
-            path: path.to_owned(),
-            line,
-            message,
-        };
-        let system: Self = toml::from_str(text).map_err(|e| {
-            let line = e
-                .span()
-                .map_or(0, |span| text[..span.start].matches('\n').count() + 1);
-            error(line, e.message().replace('\n', " "))
-        })?;
-        system.validate().map_err(|(needle, message)| {
-            let line = text
-                .lines()
-                .position(|l| l.contains(&needle))
-                .map_or(0, |i| i + 1);
-            error(line, message)
-        })?;
+        let mut system = Self::parse(&text, path)?;
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        system.here = folder.unwrap_or(Path::new(".")).canonicalize().ok();
         Ok(system)
     }
 
-    /// Checks what the types cannot; an error is (text to find the line by, message).
-    fn validate(&self) -> Result<(), (String, String)> {
-        let allow = |template: &Template, names: &[&str]| {
-            template.unknown_placeholder(names).map_or(Ok(()), |name| {
-                let needle = format!("{{{name}}}");
-                let known = names
-                    .iter()
-                    .map(|n| format!("{{{n}}}"))
-                    .collect::<Vec<_>>()
-                    .join(", ");
-                Err((
-                    needle.clone(),
-                    format!("unknown placeholder {needle}; known here: {known}"),
-                ))
-            })
+    /// Finds a system by what a user typed: the name of a shipped one (`etcd`), or a path; behind a colon may
+    /// stand the name of a variant (`etcd:serializable`).
+    ///
+    /// # Errors
+    /// As [`System::open`], and where there is no such variant.
+    pub fn find(name_or_path: &str) -> Result<Self, SystemError> {
+        let (base, variant) = match name_or_path.rsplit_once(':') {
+            Some((base, variant)) if !variant.contains('/') => (base, Some(variant)),
+            _ => (name_or_path, None),
         };
-        if self.name.is_empty()
-            || !self
-                .name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-        {
-            return Err(("name".into(), "`name` must be letters, digits, - and _".into()));
-        }
-        if self.node.command.is_empty() {
-            return Err(("command".into(), "`command` must name a program".into()));
-        }
-        for template in self.node.command.iter().chain(self.node.env.values()) {
-            allow(template, NODE_PLACEHOLDERS)?;
-        }
-        if let Some(member) = &self.node.member {
-            allow(member, MEMBER_PLACEHOLDERS)?;
-        }
-        let names_members = self.node.command.iter().any(|t| t.names("members"));
-        if names_members && self.node.member.is_none() {
-            return Err((
-                "{members}".into(),
-                "{members} is used, so `member` must say how one is written".into(),
-            ));
-        }
-        for (name, operation) in &self.operation {
-            allow(&operation.path, OPERATION_PLACEHOLDERS)?;
-            for template in operation.query.values().chain(operation.headers.values()) {
-                allow(template, OPERATION_PLACEHOLDERS)?;
+        let system = match shipped::text(base) {
+            Some(text) => Self::parse(text, &shipped::path(base))?,
+            None if !base.contains(['/', '.']) => {
+                return Err(SystemError::Variant {
+                    message: shipped::unknown(base),
+                });
             }
-            if let Some(json) = &operation.json {
-                for template in template::strings_in(json) {
-                    let template =
-                        Template::parse(template).map_err(|e| (template.to_owned(), e.to_string()))?;
-                    allow(&template, OPERATION_PLACEHOLDERS)?;
-                }
-            }
-            for rule in &operation.rules {
-                rule.validate(name)
-                    .map_err(|message| (format!("operation.{name}"), message))?;
-            }
+            None => Self::open(Path::new(base))?,
+        };
+        match variant {
+            Some(variant) => system.varied(variant),
+            None => Ok(system),
         }
-        Ok(())
     }
 
-    /// Classifies an answer to the operation named `f`.
+    /// The systems that are always there.
+    #[must_use]
+    pub fn shipped() -> Vec<Self> {
+        let systems = shipped::NAMES
+            .iter()
+            .map(|name| Self::find(name).expect("the shipped system files are checked by a test"));
+        systems.collect()
+    }
+
+    /// The variant called `name`, as a system of its own.
+    fn varied(mut self, name: &str) -> Result<Self, SystemError> {
+        let Some(variant) = self.variant.remove(name) else {
+            let names: Vec<&str> = self.variant.keys().map(String::as_str).collect();
+            let message = if names.is_empty() {
+                format!("system {} has no variants: leave `:{name}` away", self.name)
+            } else {
+                format!(
+                    "system {} has no variant `{name}`; it has: {}",
+                    self.name,
+                    names.join(", ")
+                )
+            };
+            return Err(SystemError::Variant { message });
+        };
+        self.name = format!("{}-{name}", self.name);
+        if !variant.about.is_empty() {
+            self.about = variant.about;
+        }
+        self.params.extend(variant.params);
+        self.operation.extend(variant.operation);
+        self.variant.clear();
+        Ok(self)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, SystemError> {
+        let mut system: Self = toml::from_str(text).map_err(|error| problem::syntax(path, text, &error))?;
+        if system.driver == DriverKind::StdinJson {
+            for (name, operation) in shipped::maelstrom() {
+                system.operation.entry(name).or_insert(operation);
+            }
+        }
+        check::check(&system).map_err(|problem| problem.locate(path, text))?;
+        Ok(system)
+    }
+
+    /// The operation that speaks `f` with this value: `create` where a cas expects that nothing is there and
+    /// the store says that otherwise than a cas.
+    #[must_use]
+    pub fn speaks(&self, f: &str, value: &Value) -> Option<&Operation> {
+        let expects_nothing =
+            f == "cas" && matches!(value, Value::List(pair) if pair.first() == Some(&Value::Nil));
+        let create = self.operation.get("create").filter(|_| expects_nothing);
+        create.or_else(|| self.operation.get(f))
+    }
+
+    /// How long a node may take to be ready.
+    #[must_use]
+    pub fn ready_within(&self) -> Duration {
+        let within_s = self.ready.as_ref().map(|ready| ready.within_s);
+        within_s.map_or(MAELSTROM_READY, Duration::from_secs)
+    }
+
+    /// How a node is asked who leads: by `[leader]`, else by `requests.leader` where that is a plain GET.
+    #[must_use]
+    pub fn leader_probe(&self) -> Option<LeaderProbe> {
+        let query = self.requests.leader.as_ref();
+        self.leader
+            .clone()
+            .or_else(|| query.and_then(LeaderProbe::from_query))
+    }
+
+    /// Classifies an answer to the only request of the operation named `f`.
     #[must_use]
     pub fn classify(&self, f: &str, answer: &Answer) -> Outcome {
-        let rules = self
-            .operation
-            .get(f)
-            .map_or(&[][..], |operation| &operation.rules);
-        rules::classify(rules, answer, self.values.encode).unwrap_or_else(|| {
-            let error = format!("no rule matches: {answer}");
-            if f == "get" {
-                Outcome::Fail { error }
-            } else {
-                Outcome::Info { error }
-            }
-        })
+        let steps = self.operation.get(f).map_or(&[][..], |op| &op.steps[..]);
+        let ruled = steps
+            .last()
+            .and_then(|step| classify(&step.rules, answer, self.values.encode, &Bindings::new()));
+        match ruled {
+            Some(Ruling::Done(outcome)) => outcome,
+            _ => unmatched(is_read(f), answer),
+        }
+    }
+}
+
+/// What an answer means that no rule matches.
+pub(crate) fn unmatched(reads_only: bool, answer: &Answer) -> Outcome {
+    let error = format!("no rule matches: {answer}");
+    if reads_only {
+        Outcome::Fail { error }
+    } else {
+        Outcome::Info { error }
     }
 }
 
@@ -394,6 +318,8 @@ impl fmt::Display for System {
 mod tests {
     use super::*;
 
+    const KVNODE: &str = include_str!("../../../systems/kvnode.toml");
+
     fn problem(from: &str, to: &str) -> String {
         assert!(KVNODE.contains(from), "the test must change something");
         System::parse(&KVNODE.replacen(from, to, 1), Path::new("s.toml"))
@@ -402,8 +328,56 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_file_is_valid() {
-        assert_eq!(System::find("kvnode").expect("valid").name, "kvnode");
+    fn the_shipped_files_and_their_variants_are_valid() {
+        for system in System::shipped() {
+            assert!(shipped::NAMES.contains(&system.name.as_str()));
+            for variant in system.variant.keys() {
+                let typed = format!("{}:{variant}", system.name);
+                let varied = System::find(&typed).expect("valid");
+                assert_eq!(varied.name, format!("{}-{variant}", system.name));
+            }
+        }
+    }
+
+    #[test]
+    fn a_later_step_cannot_mismatch() {
+        let etcd = shipped::text("etcd").expect("shipped");
+        let moved = "{ outcome = \"fail\", status = \"200\", present";
+        assert!(etcd.contains(moved));
+        let text = etcd.replacen(moved, "{ outcome = \"mismatch\", status = \"200\", present", 1);
+        let error = System::parse(&text, Path::new("s.toml")).expect_err("refused");
+        assert!(error.to_string().contains("say `fail`"), "{error}");
+    }
+
+    #[test]
+    fn maelstrom_s_operations_need_not_be_written() {
+        let text = "name = \"m\"\ndriver = \"stdin-json\"\n[node]\ncommand = [\"./node\"]\n";
+        let system = System::parse(text, Path::new("s.toml")).expect("valid");
+        let refused = |code: u64| Answer::refused(serde_json::json!({"type": "error", "code": code}));
+        assert!(matches!(
+            system.classify("set", &refused(11)),
+            Outcome::Fail { .. }
+        ));
+        for open in [0, 13, 1000] {
+            assert!(matches!(
+                system.classify("set", &refused(open)),
+                Outcome::Info { .. }
+            ));
+            assert!(matches!(
+                system.classify("cas", &refused(open)),
+                Outcome::Info { .. }
+            ));
+        }
+        assert!(matches!(
+            system.classify("cas", &refused(22)),
+            Outcome::Mismatch { .. }
+        ));
+        assert_eq!(
+            system.classify("get", &refused(20)),
+            Outcome::Ok {
+                value: Some(Value::Nil)
+            }
+        );
     }
 
     #[test]
@@ -414,9 +388,16 @@ mod tests {
                 "within_s = 20",
                 "within = 20",
                 line("within_s"),
-                "unknown field `within`",
+                "[ready]: unknown field `within`",
+            ),
+            (
+                "within_s = 20",
+                "within = 20",
+                line("within_s"),
+                "did you mean `within_s`?",
             ),
             ("port = 8000", "port = 80000", line("port = 8000"), "80000"),
+            ("{data}", "{datta}", line("--data-dir"), "did you mean {data}?"),
             ("{data}", "{datta}", line("--data-dir"), "{datta}"),
             ("\"{old}\"", "\"{olds}\"", line("{old}"), "{olds}"),
             ("status = \"4xx\"", "status = \"4x\"", line("\"4xx\""), "4x"),
@@ -424,7 +405,7 @@ mod tests {
                 "outcome = \"mismatch\"",
                 "outcome = \"missmatch\"",
                 line("\"mismatch\""),
-                "missmatch",
+                "did you mean `mismatch`?",
             ),
         ];
         for (from, to, line, expect) in cases {

@@ -2,10 +2,14 @@
 
 use checker::history::Value;
 use serde::Deserialize;
+use serde_json::Value as Json;
 
 use super::Encoding;
+use super::pointer::{Filter, plain};
 
 /// A text with `{placeholders}`; `{{` and `}}` stand for the braces themselves.
+///
+/// A placeholder may have filters: `{key|base64}`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Template(Vec<Part>);
@@ -13,7 +17,7 @@ pub struct Template(Vec<Part>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
-    Placeholder(String),
+    Placeholder(String, Vec<Filter>),
 }
 
 /// Why a text is not a template.
@@ -25,14 +29,14 @@ pub enum TemplateError {
     /// A `}` without its `{`.
     #[error("`{0}` has a }} that was never opened (write }}}} for the brace itself)")]
     Unopened(String),
+    /// A filter that does not exist.
+    #[error("{0}")]
+    Filter(String),
 }
 
 /// What placeholders stand for.
 #[derive(Debug, Clone, Default)]
-pub struct Bindings<'a> {
-    texts: Vec<(&'a str, String)>,
-    values: Vec<(&'a str, serde_json::Value)>,
-}
+pub struct Bindings<'a>(Vec<(&'a str, Json)>);
 
 impl<'a> Bindings<'a> {
     /// Nothing is bound.
@@ -43,34 +47,35 @@ impl<'a> Bindings<'a> {
 
     /// Binds `name` to a text.
     #[must_use]
-    pub fn text(mut self, name: &'a str, text: impl Into<String>) -> Self {
-        self.texts.push((name, text.into()));
-        self
+    pub fn text(self, name: &'a str, text: impl Into<String>) -> Self {
+        self.json(name, Json::String(text.into()))
     }
 
     /// Binds `name` to a value of the history in its wire form.
     #[must_use]
-    pub fn value(mut self, name: &'a str, value: &Value, encoding: Encoding) -> Self {
-        self.values.push((name, encoding.encode(value)));
+    pub fn value(self, name: &'a str, value: &Value, encoding: Encoding) -> Self {
+        self.json(name, encoding.encode(value))
+    }
+
+    /// Binds `name` to what an answer held.
+    #[must_use]
+    pub fn json(mut self, name: &'a str, json: Json) -> Self {
+        self.0.push((name, json));
         self
     }
 
-    fn as_text(&self, name: &str) -> String {
-        if let Some((_, text)) = self.texts.iter().find(|(n, _)| *n == name) {
-            return text.clone();
-        }
-        match self.values.iter().find(|(n, _)| *n == name) {
-            Some((_, serde_json::Value::String(text))) => text.clone(),
-            Some((_, json)) => json.to_string(),
-            None => String::new(),
-        }
+    /// What `name` stands for; of several the last that was bound.
+    fn get(&self, name: &str) -> Option<&Json> {
+        self.0
+            .iter()
+            .rev()
+            .find(|(n, _)| *n == name)
+            .map(|(_, json)| json)
     }
 
-    fn as_json(&self, name: &str) -> serde_json::Value {
-        match self.values.iter().find(|(n, _)| *n == name) {
-            Some((_, json)) => json.clone(),
-            None => serde_json::Value::String(self.as_text(name)),
-        }
+    fn filled(&self, name: &str, filters: &[Filter]) -> Json {
+        let json = self.get(name).cloned().unwrap_or_default();
+        filters.iter().fold(json, |json, filter| filter.encode(json))
     }
 }
 
@@ -101,7 +106,8 @@ impl Template {
                     if !plain.is_empty() {
                         parts.push(Part::Text(std::mem::take(&mut plain)));
                     }
-                    parts.push(Part::Placeholder(name));
+                    let (name, filters) = Filter::split(&name).map_err(TemplateError::Filter)?;
+                    parts.push(Part::Placeholder(name.to_owned(), filters));
                 }
                 '}' => return Err(TemplateError::Unopened(text.to_owned())),
                 c => plain.push(c),
@@ -120,17 +126,21 @@ impl Template {
             .iter()
             .map(|part| match part {
                 Part::Text(text) => text.clone(),
-                Part::Placeholder(name) => bindings.as_text(name),
+                Part::Placeholder(name, filters) => match bindings.get(name) {
+                    Some(Json::String(text)) if filters.is_empty() => text.clone(),
+                    Some(_) => plain(&bindings.filled(name, filters)),
+                    None => String::new(),
+                },
             })
             .collect()
     }
 
     /// As JSON: a template that is one placeholder and nothing else keeps the type of its value.
     #[must_use]
-    pub fn fill_json(&self, bindings: &Bindings<'_>) -> serde_json::Value {
+    pub fn fill_json(&self, bindings: &Bindings<'_>) -> Json {
         match &self.0[..] {
-            [Part::Placeholder(name)] => bindings.as_json(name),
-            _ => serde_json::Value::String(self.fill(bindings)),
+            [Part::Placeholder(name, filters)] => bindings.filled(name, filters),
+            _ => Json::String(self.fill(bindings)),
         }
     }
 
@@ -139,15 +149,20 @@ impl Template {
     pub fn names(&self, name: &str) -> bool {
         self.0
             .iter()
-            .any(|part| matches!(part, Part::Placeholder(n) if n == name))
+            .any(|part| matches!(part, Part::Placeholder(n, _) if n == name))
     }
 
     /// The first placeholder that is none of `known`.
     #[must_use]
     pub fn unknown_placeholder(&self, known: &[&str]) -> Option<&str> {
-        self.0.iter().find_map(|part| match part {
-            Part::Placeholder(name) if !known.contains(&name.as_str()) => Some(name.as_str()),
-            _ => None,
+        self.placeholders().find(|name| !known.contains(name))
+    }
+
+    /// The names of its placeholders.
+    pub fn placeholders(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Placeholder(name, _) => Some(name.as_str()),
+            Part::Text(_) => None,
         })
     }
 }
@@ -160,13 +175,64 @@ impl TryFrom<String> for Template {
     }
 }
 
-/// All strings inside a JSON value, keys left out.
-pub(super) fn strings_in(json: &serde_json::Value) -> Vec<&str> {
-    match json {
-        serde_json::Value::String(text) => vec![text],
-        serde_json::Value::Array(items) => items.iter().flat_map(strings_in).collect(),
-        serde_json::Value::Object(map) => map.values().flat_map(strings_in).collect(),
-        _ => Vec::new(),
+/// A JSON value whose strings are templates; a string that is one placeholder and nothing else keeps the
+/// type of what it stands for.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Json")]
+pub enum JsonTemplate {
+    /// A string.
+    Text(Template),
+    /// Anything without a placeholder.
+    Plain(Json),
+    /// A list.
+    List(Vec<JsonTemplate>),
+    /// An object; its keys are no templates.
+    Object(Vec<(String, JsonTemplate)>),
+}
+
+impl TryFrom<Json> for JsonTemplate {
+    type Error = TemplateError;
+
+    fn try_from(json: Json) -> Result<Self, TemplateError> {
+        Ok(match json {
+            Json::String(text) => Self::Text(Template::parse(&text)?),
+            Json::Array(items) => {
+                Self::List(items.into_iter().map(Self::try_from).collect::<Result<_, _>>()?)
+            }
+            Json::Object(map) => {
+                let entries = map
+                    .into_iter()
+                    .map(|(name, value)| Ok((name, Self::try_from(value)?)));
+                Self::Object(entries.collect::<Result<_, _>>()?)
+            }
+            other => Self::Plain(other),
+        })
+    }
+}
+
+impl JsonTemplate {
+    /// The value with everything filled in.
+    #[must_use]
+    pub fn fill(&self, bindings: &Bindings<'_>) -> Json {
+        match self {
+            Self::Text(template) => template.fill_json(bindings),
+            Self::Plain(json) => json.clone(),
+            Self::List(items) => items.iter().map(|item| item.fill(bindings)).collect(),
+            Self::Object(entries) => entries
+                .iter()
+                .map(|(name, value)| (name.clone(), value.fill(bindings)))
+                .collect(),
+        }
+    }
+
+    /// All templates in it.
+    pub(super) fn templates(&self) -> Vec<&Template> {
+        match self {
+            Self::Text(template) => vec![template],
+            Self::Plain(_) => Vec::new(),
+            Self::List(items) => items.iter().flat_map(Self::templates).collect(),
+            Self::Object(entries) => entries.iter().flat_map(|(_, value)| value.templates()).collect(),
+        }
     }
 }
 
@@ -184,11 +250,15 @@ mod tests {
         assert_eq!(fill("{old}"), serde_json::Value::Null);
         assert_eq!(fill("{new}"), serde_json::json!("7"));
         assert_eq!(fill("{{{key}}}-{new}"), serde_json::json!("{k1}-7"));
+        assert_eq!(fill("{new|int}"), serde_json::json!(7));
+        assert_eq!(fill("{key|base64}"), serde_json::json!("azE="));
+        assert_eq!(fill("/{key|base64}"), serde_json::json!("/azE="));
     }
 
     #[test]
     fn lonely_braces_are_refused() {
         assert_eq!(Template::parse("a{b"), Err(TemplateError::Unclosed("a{b".into())));
+        assert!(matches!(Template::parse("{a|b}"), Err(TemplateError::Filter(_))));
         assert_eq!(Template::parse("a}b"), Err(TemplateError::Unopened("a}b".into())));
     }
 }

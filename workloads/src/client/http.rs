@@ -1,0 +1,114 @@
+//! Stores that speak HTTP.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use reqwest::Url;
+use serde_json::Value as Json;
+
+use super::{Lost, Transport};
+use crate::system::{Answer, Body, Call, Method};
+
+/// An answer larger than this is not read to its end: the store is broken, or it is no such store.
+const LARGEST_ANSWER: usize = 4 << 20;
+
+/// Carries requests over HTTP.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    client: reqwest::Client,
+}
+
+impl Http {
+    pub(super) fn new(patience: Duration) -> reqwest::Result<Self> {
+        let client = reqwest::Client::builder()
+            .timeout(patience)
+            .connect_timeout(patience)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .tcp_nodelay(true)
+            .pool_idle_timeout(Duration::from_secs(5))
+            .build()?;
+        Ok(Self { client })
+    }
+
+    /// GETs `path` from the node at `address`.
+    pub(super) async fn get(&self, address: SocketAddr, path: &str) -> reqwest::Result<(u16, Json)> {
+        let response = self.client.get(format!("http://{address}{path}")).send().await?;
+        let status = response.status().as_u16();
+        let body = response.bytes().await?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Json::Null)))
+    }
+
+    fn request(&self, node: SocketAddr, call: Call) -> Result<reqwest::Request, String> {
+        let Call::Http {
+            method,
+            path,
+            query,
+            headers,
+            body,
+        } = call
+        else {
+            return Err("a command cannot be sent over HTTP".to_owned());
+        };
+        let mut url: Url = format!("http://{node}{path}")
+            .parse()
+            .map_err(|error| format!("{path}: {error}"))?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let method = match method {
+            Method::Get => reqwest::Method::GET,
+            Method::Put => reqwest::Method::PUT,
+            Method::Post => reqwest::Method::POST,
+            Method::Delete => reqwest::Method::DELETE,
+        };
+        let mut request = self.client.request(method, url);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        request = match body {
+            Some(Body::Json(json)) => request.json(&json),
+            Some(Body::Text(text)) => request.body(text),
+            None => request,
+        };
+        request.build().map_err(|error| error.to_string())
+    }
+
+    async fn answer(&self, request: reqwest::Request) -> reqwest::Result<Answer> {
+        let mut response = self.client.execute(request).await?;
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LARGEST_ANSWER {
+                break;
+            }
+        }
+        Ok(Answer::new(status, &body))
+    }
+}
+
+impl Transport for Http {
+    async fn exchange(&self, node: SocketAddr, call: Call) -> Result<Answer, Lost> {
+        let request = self.request(node, call).map_err(Lost::unsent)?;
+        self.answer(request).await.map_err(|error| lost(&error))
+    }
+}
+
+/// What a broken exchange says, by its innermost cause.
+fn lost(e: &reqwest::Error) -> Lost {
+    let mut error = e.to_string();
+    let mut source = std::error::Error::source(e);
+    while let Some(inner) = source {
+        error = inner.to_string();
+        source = inner.source();
+    }
+    if e.is_timeout() {
+        error = "timeout".to_owned();
+    }
+    Lost {
+        sent: !e.is_connect(),
+        error,
+    }
+}
