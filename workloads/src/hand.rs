@@ -123,7 +123,7 @@ async fn serve(cluster: &Cluster, system: &System) -> Result<()> {
     let client = cluster.client(system, ASKING)?;
     cluster.wait_ready(system, &client).await?;
     cluster.set_up(system, &client).await?;
-    let _ = cluster.council(system, &client)?;
+    cluster.council(system, &client);
     let mut out = std::io::stdout();
     for member in &cluster.members {
         let host = member.host.context("the lab forwards every node")?;

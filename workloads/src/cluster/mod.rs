@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use compose::{NODES as DOCKER_NODES, image};
 pub use lab::{LabPlan, enter};
+use standing::Chair;
 pub(crate) use standing::Council;
 pub(crate) use stdin_json::Network;
 
@@ -61,6 +62,7 @@ pub struct Cluster {
     control: Option<control::Server>,
     kind: Kind,
     stops: Vec<Vec<String>>,
+    chair: Chair,
     file: PathBuf,
 }
 
@@ -121,7 +123,12 @@ impl Cluster {
             nodes: nodes.collect(),
             requests: system.requests.clone(),
         };
-        nemesis.set_asker(file.asker().context("an HTTP client for the nemesis")?);
+        let chair = Chair::default();
+        let asker = file.asker().context("an HTTP client for the nemesis")?;
+        nemesis.set_asker(match &system.leader {
+            Some(_) => asker.asking(chair.for_nemesis()),
+            None => asker,
+        });
         let path = file.write(dir.path())?;
         let nemesis = Arc::new(Mutex::new(nemesis));
         let keeper = Keeper::start(nemesis.clone()).context("a thread for the nemesis")?;
@@ -133,6 +140,7 @@ impl Cluster {
             control: Some(control),
             kind,
             stops,
+            chair,
             file: path,
         })
     }
@@ -185,17 +193,10 @@ impl Cluster {
     }
 
     /// Those who can be asked who leads, where the system file says how. The nemesis asks them from now on.
-    pub(crate) fn council(&self, system: &System, client: &Client) -> Result<Option<Council>> {
-        let council = Council::of(system, client, &self.members);
-        if system.leader.is_some()
-            && let Some(council) = council.clone()
-        {
-            let ask = council.for_nemesis(tokio::runtime::Handle::current());
-            let file = ClusterFile::read(self.folder())?;
-            let asker = file.asker().context("an HTTP client for the nemesis")?;
-            self.nemesis.lock().set_asker(asker.asking(ask));
-        }
-        Ok(council)
+    pub(crate) fn council(&self, system: &System, client: &Client) -> Option<Council> {
+        let council = Council::of(system, client, &self.members)?;
+        self.chair.seat(council.clone());
+        Some(council)
     }
 
     /// Waits until every node is ready.

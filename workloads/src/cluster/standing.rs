@@ -1,6 +1,6 @@
 //! Who leads, asked of every node: for faults that want a leader, and for the picture of each node over time.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nemesis::NodeId;
@@ -50,11 +50,28 @@ impl Council {
             .map(|(place, standing)| (self.members[place].id.clone(), standing))
             .collect()
     }
+}
 
-    /// The same question for the nemesis, which asks from threads of its own.
-    pub(super) fn for_nemesis(self, runtime: Handle) -> AskOtherwise {
+/// A council that is called together later than the nemesis is made: what it needs is known only once the run
+/// has its client and its runtime.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Chair(Arc<OnceLock<(Handle, Council)>>);
+
+impl Chair {
+    /// Seats the council; to be called inside the runtime that is to ask.
+    pub(super) fn seat(&self, council: Council) {
+        // One that sits already asks the same nodes the same question.
+        let _ = self.0.set((Handle::current(), council));
+    }
+
+    /// The question for the nemesis, which asks from threads of its own. Until there is a council, nobody leads.
+    pub(super) fn for_nemesis(&self) -> AskOtherwise {
+        let seated = self.0.clone();
         Box::new(move |patience| {
-            let standings = runtime.block_on(self.standings(patience));
+            let Some((runtime, council)) = seated.get() else {
+                return Vec::new();
+            };
+            let standings = runtime.block_on(council.standings(patience));
             let leaders = standings.into_iter().filter_map(|(node, standing)| {
                 let Standing { leader, term } = standing?;
                 let leader = match leader {

@@ -214,7 +214,7 @@ impl Run<'_> {
             concurrency: config.concurrency,
             first_process: 0,
         };
-        let council = self.cluster.council(&config.system, &client)?;
+        let council = self.cluster.council(&config.system, &client);
         let standing = council.map(|council| standing::watch(council, recorder.clone()));
         let pulse = pulse(&recorder, &live, &crew.tally, stop.clone());
 
