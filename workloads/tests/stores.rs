@@ -36,7 +36,9 @@ fn said(output: &Output) -> (Option<i32>, String, String) {
 fn python(dir: &Path, answer: &str) -> PathBuf {
     let script = format!(
         r#"
-import http.server, socketserver, sys, time
+import http.server, socketserver, threading, time
+# Its memory is limited, and every thread wants a stack.
+threading.stack_size(256 * 1024)
 state = {{}}
 {answer}
 class Handler(http.server.BaseHTTPRequestHandler):
