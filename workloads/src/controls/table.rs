@@ -181,14 +181,16 @@ pub const ROWS: &[Row] = &[
         name: "postgres, synchronous_commit=off",
         system: "postgres:async-commit",
         nodes: 1,
-        nemesis: "kill",
+        nemesis: "kill-one",
+        time_limit: Duration::from_secs(60),
         ..ILLEGAL
     },
     Row {
         name: "postgres, one node",
         system: "postgres",
         nodes: 1,
-        nemesis: "kill",
+        nemesis: "kill-one",
+        time_limit: Duration::from_secs(60),
         ..LEGAL
     },
     Row {
@@ -198,11 +200,5 @@ pub const ROWS: &[Row] = &[
         nemesis: "partition-one,partition-halves,partition-majority,pause-one,kill-one",
         rate: 200,
         ..LEGAL
-    },
-    Row {
-        name: "nats, direct reads",
-        system: "nats:direct",
-        nemesis: "partition-one",
-        ..ILLEGAL
     },
 ];
