@@ -14,8 +14,10 @@ const WORKLOADS: &str = env!("CARGO_BIN_EXE_workloads");
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn workloads(dir: &Path) -> Command {
-    let mut command = Command::new(WORKLOADS);
+    // Whoever starts the tests in the background may have Ctrl-C ignored, and children inherit that.
+    let mut command = Command::new("env");
     command
+        .args(["--default-signal=INT,QUIT,HUP", WORKLOADS])
         .env("ORDEAL_STORE", dir.join("store"))
         .stdin(Stdio::null());
     command

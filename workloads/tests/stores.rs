@@ -18,8 +18,10 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn workloads(dir: &Path) -> Command {
-    let mut command = Command::new(WORKLOADS);
+    // Whoever starts the tests in the background may have Ctrl-C ignored, and children inherit that.
+    let mut command = Command::new("env");
     command
+        .args(["--default-signal=INT,QUIT,HUP", WORKLOADS])
         .env("ORDEAL_STORE", dir.join("store"))
         .current_dir(ROOT)
         .stdin(Stdio::null());

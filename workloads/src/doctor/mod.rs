@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use checker::history::Value;
+use nemesis::lab::Net;
 use nemesis::target::Target;
 use nemesis::{Fault, NodeId};
 
@@ -65,6 +66,7 @@ pub fn run(args: &DoctorArgs, system: &System) -> Result<u8> {
         nodes: 1,
         dir: &dir,
         seed: 0,
+        net: Net::default(),
         host_port: None,
         faults: &[],
         owner,

@@ -135,6 +135,7 @@ impl StdinJsonBackend {
             sent,
             arrived,
             mean_us,
+            rate: None,
             stopped: Some(self.network.stopped(a, b) - stopped_before),
             as_wanted,
         }
