@@ -34,8 +34,8 @@ fn said(output: &Output) -> (Option<i32>, String, String) {
 }
 
 /// A system over HTTP whose nodes are a Python program that serves as the function `answer` says: it gets the
-/// path, and returns status and body, or raises.
-fn python(dir: &Path, answer: &str) -> PathBuf {
+/// path, and returns status and body, or raises. `limit` is a shell command that bounds what it may take.
+fn python(dir: &Path, limit: &str, answer: &str) -> PathBuf {
     let script = format!(
         r#"
 import http.server, socketserver, threading, time
@@ -66,7 +66,7 @@ Server(("0.0.0.0", 8000), Handler).serve_forever()
 name = "odd"
 [node]
 program = "sh"
-command = ["{{program}}", "-c", "ulimit -v 400000; python3 {script} || kill -9 $$"]
+command = ["{{program}}", "-c", "{limit}; python3 {script} || kill -9 $$"]
 port = 8000
 [ready]
 path = "/ready"
@@ -114,6 +114,7 @@ fn a_store_that_answers_garbage_is_no_evidence() {
     let dir = folder();
     let system = python(
         dir.path(),
+        "true",
         "def answer(handler, path):\n    return 200, b'\\x00\\xff<html>%s' % path.encode()",
     );
     let (code, out, errors) = short_run(dir.path(), &system);
@@ -131,7 +132,11 @@ fn a_store_that_answers_garbage_is_no_evidence() {
 #[test]
 fn a_store_that_never_answers_is_no_evidence() {
     let dir = folder();
-    let system = python(dir.path(), "def answer(handler, path):\n    time.sleep(10000)");
+    let system = python(
+        dir.path(),
+        "true",
+        "def answer(handler, path):\n    time.sleep(10000)",
+    );
     let (code, out, errors) = short_run(dir.path(), &system);
     assert_eq!(code, Some(2), "{out}{errors}");
     let doubt = out
@@ -150,7 +155,7 @@ fn a_store_that_grows_until_it_is_killed_is_a_crash() {
     except MemoryError:
         import os; os._exit(1)
     return 200, b'done'";
-    let (code, out, errors) = short_run(dir.path(), &python(dir.path(), grows));
+    let (code, out, errors) = short_run(dir.path(), &python(dir.path(), "ulimit -v 400000", grows));
     assert_eq!(code, Some(1), "{out}{errors}");
     assert!(
         out.contains("Invalid: n1 died without being told to: SIGKILL (was it out of memory?"),
