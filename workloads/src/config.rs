@@ -23,6 +23,8 @@ use crate::workload::Workload;
 /// bugs in the least time (docs/bugs/README.md).
 pub const DEFAULT_FAULTS: &[&str] = &["partition", "kill", "pause", "power-failure", "torn-write"];
 
+/// The fewest nodes among which every shape of partition can be laid.
+const PARTED: usize = 3;
 /// Simulated disks, which know what was synced, are served through it.
 const FUSE: &str = "/dev/fuse";
 
@@ -105,7 +107,7 @@ impl RunConfig {
     pub fn new(args: &RunArgs) -> Result<Self> {
         let system = System::find(&args.system)?;
         let (typed, left_out) = if args.nemesis.is_empty() {
-            usual(args.workload, args.cluster)
+            usual(args.workload, args.cluster, usize::from(args.nodes))
         } else {
             (args.nemesis.clone(), Vec::new())
         };
@@ -316,12 +318,13 @@ impl RunConfig {
 }
 
 /// The usual faults, and why some of them are left out.
-fn usual(workload: &Workload, cluster: ClusterKind) -> (Vec<String>, Vec<String>) {
+fn usual(workload: &Workload, cluster: ClusterKind, nodes: usize) -> (Vec<String>, Vec<String>) {
     let names = match workload.faults {
         Some(name) => vec![name],
         None => DEFAULT_FAULTS.to_vec(),
     };
     let why_not = |name: &str| match name {
+        "partition" if nodes < PARTED => Some(format!("it takes {PARTED} nodes, here are {nodes}")),
         "power-failure" | "torn-write" if cluster == ClusterKind::Docker => {
             Some("containers keep what was not synced when they are killed".to_owned())
         }
