@@ -3,7 +3,7 @@
 //! It never retries and never follows a redirect, since either would hide what the store did. An error
 //! before the connection stood is `fail`, since nothing was sent; any later one leaves the outcome open.
 //!
-//! What differs between stores is the [`Transport`]: it carries one request to one node and brings back one
+//! What differs between stores is the `Transport`: it carries one request to one node and brings back one
 //! whole answer. What an operation is made of and what its answers mean stands in the system file.
 
 mod http;

@@ -1,6 +1,6 @@
 //! Do we find what is known to be there? Real stores whose verdicts are known, run one after another.
 //!
-//! A suite that calls everything legal passes its own tests. So each row of the [`table`] is a real store under
+//! A suite that calls everything legal passes its own tests. So each row of the `table` is a real store under
 //! real faults with the verdict that it must get: some must be found illegal, since that is how they are built,
 //! others must never be. The rows are ordinary runs of this program, each a process of its own with a bound on
 //! its time; what they gave is kept beside the runs, so that an interrupted round goes on where it stopped.
