@@ -42,6 +42,8 @@ pub struct Row {
     pub rate: u32,
     /// Keys at a time: few where a violation needs reads close behind writes.
     pub keys: u8,
+    /// How long a client waits for an answer.
+    pub timeout: Duration,
     /// Decides load and faults.
     pub seed: u64,
     /// The verdict that it must get.
@@ -60,6 +62,7 @@ impl Row {
             time_limit,
             rate,
             keys,
+            timeout,
             seed,
             ..
         } = self;
@@ -72,6 +75,7 @@ impl Row {
             ("--time-limit", format!("{}s", time_limit.as_secs())),
             ("--rate", rate.to_string()),
             ("--keys", keys.to_string()),
+            ("--timeout", format!("{}s", timeout.as_secs())),
             ("--seed", seed.to_string()),
             ("--store", store.display().to_string()),
         ];
@@ -91,6 +95,7 @@ const LEGAL: Row = Row {
     time_limit: Duration::from_secs(30),
     rate: 500,
     keys: 10,
+    timeout: Duration::from_secs(2),
     seed: 1,
     expected: Verdict::Legal,
 };
@@ -113,7 +118,7 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "etcd, cas in two requests",
         system: "etcd:two-step-cas",
-        nemesis: "partition,pause",
+        nemesis: "partition-one,partition-halves,pause-one",
         ..LEGAL
     },
     Row {
@@ -139,6 +144,8 @@ pub const ROWS: &[Row] = &[
         system: "zookeeper:sync",
         nemesis: "pause-leader",
         time_limit: Duration::from_secs(60),
+        // What was asked before the pause is answered after it, if somebody still waits.
+        timeout: Duration::from_secs(10),
         ..ILLEGAL
     },
     Row {

@@ -33,6 +33,7 @@ use crate::generator::{FinalReads, Paced, TimeLimit};
 use crate::live::{Live, Tally};
 use crate::recorder::Recorder;
 use crate::store::{RunDir, write_whole};
+use crate::system::Clients;
 use crate::workload::{Load, LoadOptions};
 use conclude::{Particulars, conclude};
 use faults::{Driver, Watch};
@@ -201,6 +202,10 @@ impl Run<'_> {
             .cluster
             .members
             .iter()
+            .take(match config.system.clients {
+                Clients::All => usize::MAX,
+                Clients::First => 1,
+            })
             .map(|member| (member.id.to_string(), member.client))
             .collect();
         let node_count = nodes.len();

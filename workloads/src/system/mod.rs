@@ -58,6 +58,9 @@ pub struct System {
     /// Settings of the file's own, as placeholders everywhere; variants may change them.
     #[serde(default)]
     pub params: BTreeMap<String, String>,
+    /// Which nodes clients speak to.
+    #[serde(default)]
+    pub clients: Clients,
     /// How a node is started.
     pub node: Node,
     /// When a node can serve.
@@ -105,6 +108,17 @@ pub enum DriverKind {
     StdinJson,
 }
 
+/// Which nodes clients speak to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Clients {
+    /// Every node.
+    #[default]
+    All,
+    /// The first only, where the others merely follow it.
+    First,
+}
+
 /// A change to a system: operations spoken otherwise, params set otherwise.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,6 +126,8 @@ pub struct Variant {
     /// One line for `workloads list`.
     #[serde(default)]
     pub about: String,
+    /// Which nodes clients speak to, if others than the file says.
+    pub clients: Option<Clients>,
     /// Params that are other than the file's.
     #[serde(default)]
     pub params: BTreeMap<String, String>,
@@ -241,6 +257,7 @@ impl System {
         if !variant.about.is_empty() {
             self.about = variant.about;
         }
+        self.clients = variant.clients.unwrap_or(self.clients);
         self.params.extend(variant.params);
         self.operation.extend(variant.operation);
         self.variant.clear();
