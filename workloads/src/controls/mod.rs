@@ -341,7 +341,9 @@ fn as_table(rows: &[&Row], found: &[Found]) -> String {
                 " **(!)**"
             };
             let seen = match (one.violation_s, &one.fault, one.since_fault_s) {
-                (Some(at), Some(fault), Some(since)) => format!("{at:.2} s; {since:.2} s after {fault}"),
+                (Some(at), Some(fault), Some(since)) => {
+                    format!("{at:.2} s; {since:.2} s after {}", fault.replace('|', "\\|"))
+                }
                 (Some(at), ..) => format!("{at:.2} s"),
                 (None, ..) => "never".to_owned(),
             };
