@@ -11,6 +11,7 @@ use hyper::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::backup::args::{BackupArgs, RestoreArgs, ScheduleArgs};
 use crate::bench::Figure;
 use crate::cluster::{ClusterSpec, NodeId};
 use crate::config::Config;
@@ -83,6 +84,12 @@ pub enum Action {
         command: AdminCommand,
     },
     /// Measure this store beside etcd, three nodes of each on this machine.
+    #[command(after_help = "Examples:
+  kvnode bench --connections 16 --seconds 10
+  kvnode bench --figure disk                          # 10 million writes: half an hour
+  kvnode bench --figure disk --overwrites 200000      # the same for a short look
+  kvnode bench --figure steady,availability --load-seconds 20
+  kvnode bench --figure failover,start --rounds 10")]
     Bench {
         /// Seconds that each turn lasts.
         #[arg(long, default_value_t = 5)]
@@ -112,6 +119,10 @@ pub enum Action {
         #[arg(long, default_value_t = 600)]
         load_seconds: u64,
     },
+    /// Store the state of a running cluster, or list or check what is stored.
+    Backup(Box<BackupArgs>),
+    /// Make a data directory of a backup, for a new cluster of one node.
+    Restore(Box<RestoreArgs>),
     /// Make a bearer token: itself on stdout, its line for the file of --tokens on stderr.
     Token {
         /// What it shall allow.
@@ -261,6 +272,9 @@ pub struct NodeArgs {
     /// Certificates and tokens.
     #[command(flatten)]
     secure: SecureArgs,
+    /// Backups.
+    #[command(flatten)]
+    backup: ScheduleArgs,
     /// Check all settings and files, print the settings with where each comes from, and
     /// end.
     #[arg(long)]
@@ -387,6 +401,7 @@ impl NodeArgs {
             max_connections: settings
                 .take("max_connections", self.max_connections, Some(16_384))
                 .unwrap_or(16_384),
+            backup: self.backup.schedule(&mut settings),
             id: id.clone().unwrap_or_default(),
             cluster: cluster
                 .clone()

@@ -109,6 +109,97 @@ impl Client {
             clock::sleep(PAUSE).await;
         }
     }
+
+    /// Begins a long answer of the first node that gives one.
+    ///
+    /// # Errors
+    /// What the last node said when none did.
+    pub async fn download(&mut self, target: &str) -> io::Result<Download> {
+        let mut last = None;
+        for step in 0..self.nodes.len() {
+            let node = (self.favourite + step) % self.nodes.len();
+            let asked = begin_download(&self.access, &self.nodes[node], target);
+            match clock::timeout(ANSWER, asked)
+                .await
+                .unwrap_or(Err(io::ErrorKind::TimedOut.into()))
+            {
+                Ok(download) => {
+                    self.favourite = node;
+                    return Ok(download);
+                }
+                Err(error) => {
+                    last = Some(io::Error::new(
+                        error.kind(),
+                        format!("{}: {error}", self.nodes[node]),
+                    ));
+                }
+            }
+        }
+        Err(last.expect("there is at least one node"))
+    }
+}
+
+async fn begin_download(access: &Access, node: &str, target: &str) -> io::Result<Download> {
+    let response = get(access, node, target).await?;
+    let (head, body) = response.into_parts();
+    if head.status.is_success() {
+        return Ok(Download { head, body });
+    }
+    let bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let told: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+    let why = told["message"].as_str().unwrap_or("it does not say why");
+    Err(io::Error::other(format!("{}: {why}", head.status)))
+}
+
+/// One GET on a connection of its own.
+async fn get(
+    access: &Access,
+    node: &str,
+    target: &str,
+) -> io::Result<hyper::Response<hyper::body::Incoming>> {
+    let stream = access.connect(node).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(io::Error::other)?;
+    tokio::spawn(connection);
+    let request = asking(access, node, target)
+        .body(Full::<Bytes>::default())
+        .map_err(io::Error::other)?;
+    sender.send_request(request).await.map_err(io::Error::other)
+}
+
+/// An answer that is read piece by piece.
+pub struct Download {
+    head: hyper::http::response::Parts,
+    body: hyper::body::Incoming,
+}
+
+impl Download {
+    /// A header of the answer.
+    pub fn header(&self, name: &str) -> Option<String> {
+        Some(self.head.headers.get(name)?.to_str().ok()?.to_owned())
+    }
+
+    /// The next piece; none after the last.
+    ///
+    /// # Errors
+    /// When the connection breaks, or stays silent for ten seconds.
+    pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            let frame = clock::timeout(ANSWER, self.body.frame())
+                .await
+                .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(io::Error::other(error)),
+                Some(Ok(frame)) => {
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Whether no other moment will do better: a certificate that is not believed, an
@@ -173,15 +264,7 @@ fn asking(access: &Access, node: &str, target: &str) -> hyper::http::request::Bu
 /// # Errors
 /// When the node cannot be reached, or refuses.
 pub async fn watch(access: &Access, node: &str, target: &str, mut tell: impl FnMut(&str)) -> io::Result<()> {
-    let stream = access.connect(node).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    tokio::spawn(connection);
-    let request = asking(access, node, target)
-        .body(Full::<Bytes>::default())
-        .map_err(io::Error::other)?;
-    let response = sender.send_request(request).await.map_err(io::Error::other)?;
+    let response = get(access, node, target).await?;
     if !response.status().is_success() {
         return Err(io::Error::other(format!(
             "the node answered {}",

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::backup::periodic::Schedule;
 use crate::cluster::{ClusterSpec, NodeId, Peer};
 use crate::secure::keyring::SecureFiles;
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub idle: Duration,
     /// How long a client may take to send a head or a body, or to take an answer.
     pub patience: Duration,
+    /// When and where this node makes backups, if it does.
+    pub backup: Option<Schedule>,
     /// Names of the bugs planted in this run; empty in a build that has none.
     pub bugs: Vec<String>,
 }
@@ -77,6 +80,12 @@ pub enum ConfigError {
     /// Certificates of clients are asked for where no certificate is shown.
     #[error("--client-ca asks clients for certificates, which needs --tls-cert and --tls-key")]
     ClientCa,
+    /// Backups by nobody.
+    #[error("--backup-node {0} is not in --cluster: name a member, or nobody for whoever leads")]
+    BackupNode(NodeId),
+    /// Backups that are all thrown away, or never made.
+    #[error("give --{0} at least 1")]
+    NoBackups(&'static str),
     /// It would listen beyond the loopback for everyone.
     #[error(
         "this node would listen on {address} and {} there: give {}, or --insecure if whoever reaches it may do everything",
@@ -115,6 +124,21 @@ impl Config {
         }
         if self.secure.client_ca.is_some() && self.secure.http.is_none() {
             wrong.push(ConfigError::ClientCa);
+        }
+        if let Some(backup) = &self.backup {
+            if let Some(node) = backup
+                .node
+                .as_ref()
+                .filter(|node| !self.cluster.members().contains_key(node))
+            {
+                wrong.push(ConfigError::BackupNode(node.clone()));
+            }
+            if backup.keep == 0 {
+                wrong.push(ConfigError::NoBackups("backup-keep"));
+            }
+            if backup.every.is_zero() {
+                wrong.push(ConfigError::NoBackups("backup-every-s"));
+            }
         }
         if self.cluster.members().contains_key(&self.id) {
             wrong.extend(self.exposed());

@@ -12,6 +12,9 @@ use crate::raft::snapshot::SnapshotDir;
 use crate::raft::wal::WalError;
 use crate::seams::Keeping;
 
+/// A file that stands in a directory while a backup is being restored into it.
+pub const RESTORING: &str = "restoring";
+
 /// What is in the directory, opened.
 pub struct DataDir {
     /// A random number made when the directory was: a node that comes back with
@@ -54,6 +57,12 @@ pub enum DataDirError {
         /// The file.
         path: String,
     },
+    /// A restore into it did not come to its end.
+    #[error("{path} holds half a restored backup: empty it and restore again")]
+    Restoring {
+        /// The directory.
+        path: String,
+    },
     /// The log cannot be used.
     #[error(transparent)]
     Log(#[from] WalError),
@@ -83,6 +92,15 @@ impl DataDir {
         };
         fs::create_dir_all(path).map_err(|error| failed(path, error))?;
         let lock = fs::lock(&path.join("lock")).map_err(|error| failed(path, error))?;
+        let marker = path.join(RESTORING);
+        if fs::read_if_there(&marker)
+            .map_err(|error| failed(&marker, error))?
+            .is_some()
+        {
+            return Err(DataDirError::Restoring {
+                path: path.display().to_string(),
+            });
+        }
         let incarnation = own(config)?;
         let log = LogStore::open(disk, &path.join("log"), keeping)?;
         let snapshots = path.join("snapshots");
@@ -102,6 +120,35 @@ impl DataDir {
     }
 }
 
+/// A number for a new directory: 53 bits, so that tools that read JSON numbers as floats
+/// see it whole.
+pub fn fresh_incarnation() -> u64 {
+    rng::random_u64() >> 11
+}
+
+/// Writes down whose a directory is.
+///
+/// # Errors
+/// [`DataDirError::Io`].
+pub fn write_owner(
+    directory: &Path,
+    node: &str,
+    cluster: &str,
+    incarnation: u64,
+) -> Result<(), DataDirError> {
+    let file = directory.join("node.json");
+    let owner = Owner {
+        node: node.to_owned(),
+        cluster: cluster.to_owned(),
+        incarnation,
+    };
+    let text = serde_json::to_vec_pretty(&owner).expect("three fields encode");
+    fs::write_durably(&file, &text).map_err(|error| DataDirError::Io {
+        path: file.display().to_string(),
+        error,
+    })
+}
+
 fn own(config: &Config) -> Result<u64, DataDirError> {
     let file = config.data_dir.join("node.json");
     let shown = file.display().to_string();
@@ -110,15 +157,14 @@ fn own(config: &Config) -> Result<u64, DataDirError> {
         error,
     };
     let Some(bytes) = fs::read_if_there(&file).map_err(failed)? else {
-        let owner = Owner {
-            node: config.id.to_string(),
-            cluster: config.cluster_id.clone(),
-            // 53 bits, so that tools that read JSON numbers as floats see it whole.
-            incarnation: rng::random_u64() >> 11,
-        };
-        let text = serde_json::to_vec_pretty(&owner).expect("three fields encode");
-        fs::write_durably(&file, &text).map_err(failed)?;
-        return Ok(owner.incarnation);
+        let incarnation = fresh_incarnation();
+        write_owner(
+            &config.data_dir,
+            config.id.as_str(),
+            &config.cluster_id,
+            incarnation,
+        )?;
+        return Ok(incarnation);
     };
     let owner: Owner =
         serde_json::from_slice(&bytes).map_err(|_| DataDirError::Damaged { path: shown.clone() })?;

@@ -28,8 +28,8 @@
 //! In reading order: [`command`] and [`state`] are the replicated machine, pure;
 //! [`raft`] is openraft wrapped, with the log and snapshots; [`peer`] carries it
 //! between nodes; [`node`] and [`service`] are the paths of reads and writes;
-//! [`http`] is what clients see; [`secure`] is who may; [`bootstrap`] is how a cluster comes to be. [`mod@env`]
-//! is the only door to the outside world.
+//! [`http`] is what clients see; [`secure`] is who may; [`bootstrap`] is how a cluster comes to be,
+//! [`backup`] how it comes to be again. [`mod@env`] is the only door to the outside world.
 
 pub mod command;
 pub mod feed;
@@ -53,6 +53,8 @@ pub mod histogram;
 pub mod http;
 pub mod metrics;
 pub mod tag;
+
+pub mod backup;
 
 pub mod bench;
 pub mod bootstrap;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches};
+use kvnode::backup::store::StoreError;
 use kvnode::bench::{Amounts, Plan, bench};
 use kvnode::cli::{Action, Cli, LogFormat, NodeArgs, NodePlan};
 use kvnode::client::Client;
@@ -65,6 +66,8 @@ fn main() -> ExitCode {
             }
             Err(error) => failed(INPUT, &error),
         },
+        Some(Action::Backup(args)) => told(runtime.block_on(kvnode::backup::args::backup(*args))),
+        Some(Action::Restore(args)) => told(runtime.block_on(kvnode::backup::args::restore(*args))),
         Some(Action::Token { role }) => {
             let (token, line) = kvnode::secure::tokens::fresh(role);
             println!("{token}");
@@ -130,7 +133,8 @@ fn check(node: NodeArgs, matches: &clap::ArgMatches) -> ExitCode {
             return ExitCode::from(INPUT);
         }
     };
-    match kvnode::run::keyring(&plan.config) {
+    let read = kvnode::run::keyring(&plan.config).map_err(|error| error.to_string());
+    match read.and_then(|_| kvnode::run::backups(&plan.config).map_err(|error| error.to_string())) {
         Ok(_) => {
             print!("{}", plan.effective);
             ExitCode::SUCCESS
@@ -153,8 +157,16 @@ fn told(answer: anyhow::Result<bool>) -> ExitCode {
     match answer {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => failed(BROKEN, &format_args!("{error:#}")),
+        Err(error) => {
+            let code = if is_input(&error) { INPUT } else { BROKEN };
+            failed(code, &format_args!("{error:#}"))
+        }
     }
+}
+
+/// Whether what was given is to blame, rather than what was met.
+fn is_input(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(StoreError::Options(_)))
 }
 
 fn serve(runtime: &tokio::runtime::Runtime, plan: NodePlan) -> ExitCode {

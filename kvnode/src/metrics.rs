@@ -105,6 +105,12 @@ pub fn text(node: &Arc<Node>) -> String {
     node.log()
         .commits()
         .write(&mut out, "kvnode_log_commit_seconds", "");
+    for (name, help, kind, value) in node.backups().metrics() {
+        let _ = writeln!(
+            out,
+            "# HELP kvnode_{name} {help}\n# TYPE kvnode_{name} {kind}\nkvnode_{name} {value}"
+        );
+    }
     let _ = writeln!(
         out,
         "# HELP kvnode_member_silence_seconds How long a member has not answered this leader."

@@ -10,6 +10,7 @@ use openraft::{RaftMetrics, ServerState};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
+use crate::backup::periodic::Backups;
 use crate::cluster::{NodeId, Peer};
 use crate::command::{Applied, Command, Operation, Outcome};
 use crate::config::Config;
@@ -58,6 +59,7 @@ pub struct Node {
     gate: ReadGate,
     under_way: Semaphore,
     requests: Requests,
+    backups: Backups,
     heard: Mutex<Option<Instant>>,
 }
 
@@ -99,6 +101,7 @@ impl Node {
             gate: ReadGate::default(),
             under_way: Semaphore::new(UNDER_WAY),
             requests: Requests::default(),
+            backups: Backups::default(),
             heard: Mutex::default(),
             config,
         }))
@@ -206,6 +209,11 @@ impl Node {
     /// What requests took and came to.
     pub fn requests(&self) -> &Requests {
         &self.requests
+    }
+
+    /// What came of its backups.
+    pub fn backups(&self) -> &Backups {
+        &self.backups
     }
 
     /// The reads that wait for a confirmation.

@@ -9,6 +9,8 @@ use openraft::async_runtime::WatchReceiver;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use crate::backup::periodic::{Schedule, make_backups};
+use crate::backup::store::{Store, StoreError};
 use crate::bootstrap::bootstrap;
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -77,6 +79,7 @@ pub async fn run<S: Service, D: fs::Disk>(
 ) -> Result<(), End> {
     let data = DataDir::open(&config, disk, seams.keeping).map_err(|error| End::Input(error.into()))?;
     let keyring = Arc::new(keyring(&config).map_err(|error| End::Input(error.into()))?);
+    let backups = backups(&config).map_err(|error| End::Input(error.into()))?;
     raise_limit(config.max_connections);
     let (http_address, raft_address) = config.listen();
     let http_listener = net::listen(&http_address)
@@ -94,6 +97,9 @@ pub async fn run<S: Service, D: fs::Disk>(
     let service = wrap(node.clone());
     tokio::spawn(peer::server::serve(service.clone(), raft_listener));
     tokio::spawn(http::server::serve(service.clone(), http_listener));
+    if let Some((schedule, store)) = backups {
+        tokio::spawn(make_backups(service.clone(), schedule, store));
+    }
     tokio::spawn(Node::let_keys_end(service));
     tokio::spawn(take_snapshots(node.clone()));
     tokio::spawn(watch_the_disk(node.clone()));
@@ -145,6 +151,18 @@ pub fn keyring(config: &Config) -> Result<Keyring, SecureError> {
     let keyring = Keyring::read(config.secure.clone())?;
     check_peer_identity(&config.secure, &config.own().raft)?;
     Ok(keyring)
+}
+
+/// Opens the store for backups, if there are to be any.
+///
+/// # Errors
+/// When its address or credentials cannot be used.
+pub fn backups(config: &Config) -> Result<Option<(Schedule, Store)>, StoreError> {
+    let Some(schedule) = &config.backup else {
+        return Ok(None);
+    };
+    let store = Store::open(&schedule.store)?;
+    Ok(Some((schedule.clone(), store)))
 }
 
 /// Asks for as many open files as connections may need: systems start with a few.

@@ -48,6 +48,7 @@ pub async fn bench(plan: &Plan, tell: &mut dyn FnMut(&str)) -> anyhow::Result<St
     let folder = tempfile::tempdir()?;
     let mut all = String::new();
     for &figure in &plan.figures {
+        tell(&format!("method: {}", figure.method()));
         let found = match figure {
             Figure::Throughput => throughput(plan, folder.path(), tell).await?,
             other => {

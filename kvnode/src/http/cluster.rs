@@ -1,26 +1,34 @@
 //! The nodes: what they know of each other, and changing who belongs.
 
+use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::{Method, StatusCode};
+use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Response, StatusCode};
 use openraft::ServerState;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
-use super::reply::{Failure, Fate, Reply, json_reply};
+use super::body::Body;
+use super::reply::{Failure, Fate, Reply, at, json_reply};
 use super::request::Fields;
 use super::routes::Ask;
 use crate::cluster::NodeId;
 use crate::env::clock;
 use crate::membership::{self, Admin, AdminError};
 use crate::node::Node;
-use crate::raft::LogId;
+use crate::raft::{LogId, snapshot};
 use crate::service::Service;
 
 /// How long an operator's request may take: a new node copies all data first.
 const LIMIT: Duration = Duration::from_secs(60);
 /// How often a snapshot's end is looked for.
 const LOOK: Duration = Duration::from_millis(10);
+/// Bytes of a state sent at once, and how many such pieces wait for a slow client.
+const PIECE_BYTES: usize = 256 << 10;
+const PIECES: usize = 4;
 
 /// `/status`
 pub fn status(node: &Arc<Node>) -> Reply {
@@ -52,6 +60,7 @@ pub fn status(node: &Arc<Node>) -> Reply {
             "keys": keys,
             "nodes": nodes(node),
             "version": crate::VERSION,
+            "backup": node.config().backup.as_ref().map(|schedule| node.backups().status(schedule)),
             "bugs": node.config().bugs,
         }),
     )
@@ -172,6 +181,61 @@ pub async fn snapshot<S: Service>(ask: &Ask<'_, S>) -> Result<Reply, Failure> {
             return Err(failed(format!("no snapshot of index {wanted} within {LIMIT:?}")));
         }
         clock::sleep(LOOK).await;
+    }
+}
+
+/// `/cluster/backup`: this node's state, no older than the request, as a snapshot's
+/// bytes. A stream that ends without the last block was broken off.
+///
+/// # Errors
+/// Whatever is to be told the client.
+pub async fn backup<S: Service>(ask: &Ask<'_, S>) -> Result<Reply, Failure> {
+    ask.only(&[Method::GET], "GET")?;
+    let mut fields = ask.fields(&["deadline_ms"])?;
+    let (_, deadline) = ask.deadline(&mut fields)?;
+    let node = ask.service.node().clone();
+    let busy = || {
+        let message = "other backups are being sent from here: try again, or ask another node";
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+    };
+    let room = node
+        .backups()
+        .room()
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| busy())?;
+    ask.service.barrier(deadline).await?;
+    let (meta, state) = node.machine().frozen();
+    let term = meta.last_log_id.map_or(0, |last| last.leader_id.term);
+    let index = state.applied();
+    let (pieces, body) = mpsc::channel(PIECES);
+    tokio::task::spawn_blocking(move || {
+        let _room = room;
+        let mut out = BufWriter::with_capacity(PIECE_BYTES, Sender(pieces));
+        // A client that went away has no use for the rest.
+        let _ = snapshot::write_to(&mut out, &meta, &state).and_then(|()| out.flush());
+    });
+    let mut reply = at(Response::new(Body::Pieces(body)), term, index);
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    if let Ok(cluster) = HeaderValue::from_str(&node.config().cluster_id) {
+        headers.insert("x-ordeal-cluster", cluster);
+    }
+    Ok(reply)
+}
+
+/// Sends what is written into it as pieces of an answer.
+struct Sender(mpsc::Sender<Bytes>);
+
+impl Write for Sender {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(Bytes::copy_from_slice(bytes));
+        sent.map(|()| bytes.len())
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -80,6 +80,7 @@ mod tests {
             (Method::DELETE, "/cluster/members/n1", Some(Role::Admin)),
             (Method::GET, "/cluster/transfer", Some(Role::Admin)),
             (Method::POST, "/cluster/snapshot", Some(Role::Admin)),
+            (Method::GET, "/cluster/backup", Some(Role::Admin)),
         ] {
             assert_eq!(needed(&method, path), role, "{method} {path}");
         }

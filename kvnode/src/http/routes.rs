@@ -69,6 +69,7 @@ async fn dispatch<S: Service>(ask: &Ask<'_, S>) -> Result<Reply, Failure> {
         "/ready" => ready(ask).await,
         "/cluster/members" => cluster::members(ask).await,
         "/cluster/transfer" => cluster::transfer(ask).await,
+        "/cluster/backup" => cluster::backup(ask).await,
         "/cluster/snapshot" => cluster::snapshot(ask).await,
         _ => {
             if let Some(key) = path.strip_prefix("/kvraft/") {

@@ -80,7 +80,9 @@ impl Machine {
         let _ = applied.wait_for(|applied| *applied >= index).await;
     }
 
-    fn frozen(&self) -> (SnapshotMeta, State) {
+    /// The state now and what it stands for. Cheap: the original goes on and shares what
+    /// it does not change.
+    pub fn frozen(&self) -> (SnapshotMeta, State) {
         let inner = self.inner.read();
         let meta = SnapshotMeta {
             last_log_id: inner.last,

@@ -20,6 +20,10 @@ use crate::state::State;
 use crate::state::departed::Departed;
 use crate::state::sessions::{Answer, Client, Sessions};
 
+mod check;
+
+pub use check::{About, Check};
+
 const MAGIC: &[u8; 8] = b"KVSNAP1\n";
 /// Bytes of entries after which a block is closed.
 const BLOCK_BYTES: u64 = 64 << 10;
@@ -156,7 +160,13 @@ impl SnapshotFile {
     /// `InvalidData`, naming the file and the offset, when a checksum, the digest or
     /// the end is wrong.
     pub fn read(&self) -> io::Result<(SnapshotMeta, State)> {
-        let mut reader = Reader::open(&self.path)?;
+        Reader::open(&self.path)?.whole()
+    }
+}
+
+impl Reader {
+    fn whole(mut self) -> io::Result<(SnapshotMeta, State)> {
+        let reader = &mut self;
         let (mut entries, mut answers, mut clients) = (Vec::new(), Vec::new(), Vec::new());
         let mut departed = Vec::new();
         while let Some(block) = reader.block::<Block>()? {
@@ -175,12 +185,22 @@ impl SnapshotFile {
         if state.digest() != header.digest || state.len() as u64 != header.keys {
             return Err(reader.damaged("the entries do not add up to the digest in the header"));
         }
-        Ok((reader.header.meta, state))
+        Ok((self.header.meta, state))
     }
 }
 
 fn write(path: &Path, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(256 << 10, fs::create(path)?);
+    write_to(&mut out, meta, state)?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()
+}
+
+/// Writes the state as a snapshot's bytes, wherever they go.
+///
+/// # Errors
+/// Whatever `out` says.
+pub fn write_to(out: &mut impl Write, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
     out.write_all(MAGIC)?;
     let header = Header {
         meta: meta.clone(),
@@ -189,28 +209,26 @@ fn write(path: &Path, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
         digest: state.digest(),
         keys: state.len() as u64,
     };
-    write_block(&mut out, &header)?;
+    write_block(out, &header)?;
     let entries = state.entries().map(|(key, entry)| (key.clone(), entry.clone()));
-    write_runs(&mut out, entries, Block::Entries, |(key, entry)| {
+    write_runs(out, entries, Block::Entries, |(key, entry)| {
         key.len() + entry.value.len()
     })?;
     let clients = state
         .sessions()
         .clients()
         .map(|(name, client)| (name.clone(), client.clone()));
-    write_runs(&mut out, clients, Block::Clients, |(name, _)| name.len())?;
+    write_runs(out, clients, Block::Clients, |(name, _)| name.len())?;
     let answers = state
         .sessions()
         .answers()
         .map(|(request, answer)| (request.clone(), answer.clone()));
-    write_runs(&mut out, answers, Block::Answers, |(_, answer)| {
+    write_runs(out, answers, Block::Answers, |(_, answer)| {
         answer.weight() as usize
     })?;
     let departed = state.sessions().departed().words();
-    write_runs(&mut out, departed, Block::Departed, |_| 0)?;
-    out.write_all(&[0; 8])?;
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()
+    write_runs(out, departed, Block::Departed, |_| 0)?;
+    out.write_all(&[0; 8])
 }
 
 /// Writes things in blocks of about [`BLOCK_BYTES`].

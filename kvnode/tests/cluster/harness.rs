@@ -137,6 +137,11 @@ impl Cluster {
         })
     }
 
+    /// The members, as `--cluster` takes them.
+    pub(crate) fn spec(&self) -> &str {
+        &self.spec
+    }
+
     /// Node numbers, from 1.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = usize> + use<> {
         1..=self.nodes.len()

@@ -4,6 +4,7 @@ mod harness;
 mod http;
 
 mod api;
+mod backup;
 mod bootstrap;
 mod certs;
 mod cli;
@@ -18,4 +19,6 @@ mod membership;
 mod operations;
 mod peers;
 mod planted;
+mod restored;
 mod security;
+mod terminal;
