@@ -29,13 +29,12 @@ fn main() -> ExitCode {
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => {
+            if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                let told = one_line(&error);
+                return failed(INPUT, &format_args!("{told}; see `kvnode --help`"));
+            }
             let _ = error.print();
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            return if asked {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::from(INPUT)
-            };
+            return ExitCode::from(if error.use_stderr() { INPUT } else { 0 });
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -206,4 +205,37 @@ fn serve(runtime: &tokio::runtime::Runtime, plan: NodePlan) -> ExitCode {
 fn failed(code: u8, why: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("kvnode: {why}");
     ExitCode::from(code)
+}
+
+/// What clap says of a wrong command line, in one line and without the usage.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let told = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty());
+    let line = told.collect::<Vec<_>>().join("; ");
+    // A list that clap puts on lines of its own begins with a colon.
+    line.trim_start_matches("error: ").replace(":; ", ": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_command_line_is_told_in_one_line() {
+        for (typed, expected) in [
+            ("kvnode --prot 7", "unexpected argument '--prot'"),
+            ("kvnode frobnicate", "unrecognized subcommand 'frobnicate'"),
+        ] {
+            let error = Cli::command()
+                .try_get_matches_from(typed.split(' '))
+                .expect_err("refused");
+            let line = one_line(&error);
+            assert!(line.contains(expected), "{line}");
+            assert!(!line.contains('\n') && !line.contains("Usage"), "{line}");
+        }
+    }
 }

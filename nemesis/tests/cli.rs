@@ -116,7 +116,7 @@ fn faults_by_hand() {
     playground.refuses(&["kill", "n9"], "unknown node n9: the nodes are n1, n2, n3");
     playground.refuses(&["partition", "n1,n2/n2"], "n2 is named twice");
     playground.refuses(&["partition", "leader"], "no leader is known");
-    playground.refuses(&["clock", "n1", "jump", "--ms", "5"], "start it with --clocks");
+    playground.refuses(&["clock", "n1", "jump", "--ms", "5"], "nemesis lab --clocks");
     playground.refuses(&["member", "remove", "n1"], "membership");
     playground.refuses(&["undo", "99"], "no fault #99 is in force");
     playground.refuses(&["nonsense"], "unrecognized subcommand");
@@ -205,6 +205,11 @@ fn without_a_cluster_there_is_nothing_to_break() {
         Some(254)
     );
     assert_eq!(run_in(folder.path(), &["--help"]).status.code(), Some(0));
+    let misspelt = run_in(folder.path(), &["kill", "n1", "--fro", "3s"]);
+    let said = String::from_utf8_lossy(&misspelt.stderr).into_owned();
+    assert_eq!(misspelt.status.code(), Some(254), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("nemesis kill --help"), "{said}");
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = run_in(folder.path(), &["completion", shell]);
         let text = String::from_utf8_lossy(&script.stdout).into_owned();

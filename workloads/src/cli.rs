@@ -245,28 +245,7 @@ pub struct ControlsArgs {
 /// What is wrong with a command line, in one line: what, and what would mend it.
 #[must_use]
 pub fn one_line(error: &clap::Error) -> String {
-    let text = error.to_string();
-    let told = text
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .filter(|line| !line.is_empty());
-    let mut line = told.collect::<Vec<_>>().join("; ");
-    if let Some(rest) = line.strip_prefix("error: ") {
-        line = rest.to_owned();
-    }
-    // A list that clap puts on lines of its own begins with a colon.
-    line = line.replace(":; ", ": ");
-    let usage = text.lines().find_map(|line| line.trim().strip_prefix("Usage: "));
-    let command = usage
-        .into_iter()
-        .flat_map(str::split_whitespace)
-        .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
-        .filter(|word| !word.starts_with('-'))
-        .collect::<Vec<_>>()
-        .join(" ");
-    let command = if command.is_empty() { "workloads" } else { &command };
-    format!("{line}; `{command} --help` shows what there is")
+    nemesis::cli::one_line(error, "workloads")
 }
 
 /// `30`, `30s`, `500ms`, `2m`, `1h`.

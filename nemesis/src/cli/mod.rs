@@ -9,12 +9,14 @@ mod bench;
 mod hand;
 mod lab;
 mod meaning;
+mod refusal;
 mod show;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use crate::control::{Answer, Question};
@@ -24,6 +26,8 @@ use crate::plan::{Plan, PlanOptions, Preset, faults_named};
 
 use args::{Args, PlanArgs, Verb};
 use hand::Hand;
+
+pub use refusal::one_line;
 
 /// Bad arguments or input.
 const BAD_INPUT: u8 = 254;
@@ -46,12 +50,13 @@ pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() {
-                ExitCode::from(BAD_INPUT)
+            if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+                eprintln!("nemesis: {}", one_line(&error, "nemesis"));
             } else {
-                ExitCode::SUCCESS
-            };
+                // Nothing can be done if even the help cannot be printed.
+                let _ = error.print();
+            }
+            return ExitCode::from(if error.use_stderr() { BAD_INPUT } else { 0 });
         }
     };
     match &args.verb {
@@ -106,7 +111,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
             return Ok(true);
         }
         Verb::Warden { site } => return hand::warden(site),
-        Verb::Bench { parts } => return bench::run(parts),
+        Verb::Bench { parts } => return bench::run(parts, args.project.as_deref()),
         fault => {
             let (fault, lasting) = fault.fault().map_err(bad)?;
             if args.dry_run {

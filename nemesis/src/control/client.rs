@@ -1,6 +1,6 @@
 //! The asking end of the control socket.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +24,14 @@ pub enum ClientError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Somebody else's.
+    #[error(
+        "no permission to ask the owner of the cluster of {folder}: work as the user who started it, or with sudo"
+    )]
+    Forbidden {
+        /// Folder of the cluster file.
+        folder: PathBuf,
+    },
     /// The owner went away or was silent in the middle.
     #[error("the owner of the cluster did not answer: {0}")]
     Broken(String),
@@ -41,9 +49,12 @@ impl Client {
     /// # Errors
     /// If nobody serves there.
     pub fn connect(folder: &Path) -> Result<Client, ClientError> {
-        let gone = |source| ClientError::Gone {
-            folder: folder.to_owned(),
-            source,
+        let gone = |source: std::io::Error| {
+            let folder = folder.to_owned();
+            match source.kind() {
+                ErrorKind::PermissionDenied => ClientError::Forbidden { folder },
+                _ => ClientError::Gone { folder, source },
+            }
         };
         let (_open, path) = short_path(folder, SOCKET_NAME).map_err(gone)?;
         let stream = UnixStream::connect(path).map_err(gone)?;
