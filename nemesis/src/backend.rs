@@ -1,11 +1,14 @@
 //! What a nemesis needs of a cluster, however that cluster is run.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::fault::{Ability, ClockFault, Damage, DiskFault};
 use crate::link::LinkMatrix;
 use crate::node::{NodeId, NodeState};
 use crate::probe::{LinkProbe, Probe};
+
+/// How long an engine or another machine may take to do as it is told.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A cluster that faults can be done to.
 ///
@@ -126,6 +129,30 @@ pub trait Backend: Send {
     fn forgot_links(&mut self) -> bool {
         false
     }
+}
+
+/// Waits until a node's state is `done`; looks again after each `every`.
+///
+/// # Errors
+/// If it cannot be looked at, or patience runs out: with `what` was waited for.
+pub(crate) fn await_state(
+    backend: &mut impl Backend,
+    node: &NodeId,
+    what: &str,
+    done: impl Fn(NodeState) -> bool,
+    every: Duration,
+) -> Result<(), BackendError> {
+    let deadline = Instant::now() + PATIENCE;
+    while !done(backend.state(node)?) {
+        if Instant::now() > deadline {
+            return Err(BackendError::Late {
+                what: what.to_owned(),
+                waited: PATIENCE,
+            });
+        }
+        std::thread::sleep(every);
+    }
+    Ok(())
 }
 
 /// Why a backend cannot do a kind of fault here.

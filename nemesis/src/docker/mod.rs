@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
-use crate::backend::{Backend, BackendError, Unsupported};
+use crate::backend::{Backend, BackendError, Unsupported, await_state};
 use crate::damage;
 use crate::doctor;
 use crate::fault::{Ability, Damage};
@@ -31,8 +31,8 @@ use crate::requests::{Asker, Endpoint, Requests};
 
 use engine::Container;
 
-/// How long the engine may take to do as it is told.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Time between two looks at a process that was sent a signal.
+const LOOK: Duration = Duration::from_millis(5);
 /// Time between two looks for containers that have come back anew.
 const GLANCE: Duration = Duration::from_secs(1);
 
@@ -200,6 +200,19 @@ impl DockerBackend {
         Ok(())
     }
 
+    /// Asks the engine about all nodes, unless what it said is no older than a
+    /// glance and its processes still live: asking costs more than laying rules.
+    fn refresh_if_stale(&mut self) -> Result<(), BackendError> {
+        let is_fresh = |node: &NodeId| {
+            let lately = self.learned.get(node).is_some_and(|when| when.elapsed() < GLANCE);
+            lately && self.pid(node).is_none_or(|pid| seen_by_host(pid).is_some())
+        };
+        if self.nodes.iter().all(is_fresh) {
+            return Ok(());
+        }
+        self.refresh()
+    }
+
     fn refresh_one(&mut self, node: &NodeId) -> Result<(), BackendError> {
         let id = self
             .ids
@@ -230,26 +243,7 @@ impl DockerBackend {
             .clone();
         let what = format!("SIG{signal} to node {node}");
         engine::docker(&["kill", "--signal", signal, &id]).map_err(refused(&what))?;
-        self.until(node, &what, done)
-    }
-
-    fn until(
-        &mut self,
-        node: &NodeId,
-        what: &str,
-        done: impl Fn(NodeState) -> bool,
-    ) -> Result<(), BackendError> {
-        let deadline = Instant::now() + PATIENCE;
-        while !done(self.state(node)?) {
-            if Instant::now() > deadline {
-                return Err(BackendError::Late {
-                    what: what.to_owned(),
-                    waited: PATIENCE,
-                });
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
+        await_state(self, node, &what, done, LOOK)
     }
 
     /// The addresses of the nodes.
@@ -349,7 +343,7 @@ impl Backend for DockerBackend {
     }
 
     fn set_links(&mut self, links: &LinkMatrix) -> Result<(), BackendError> {
-        self.refresh()?;
+        self.refresh_if_stale()?;
         let addresses = self.kept_addresses();
         let lay = |node: &NodeId| {
             // A dead container has no namespace; when it comes back it is new.
@@ -357,21 +351,10 @@ impl Backend for DockerBackend {
             let namespace = Namespace::of_process(pid)?;
             kernel::lay(&namespace, node, links, &addresses, Counting::Stopped)
         };
-        let lay = &lay;
-        std::thread::scope(|scope| {
-            let all: Vec<_> = self
-                .nodes
-                .iter()
-                .map(|node| (node, scope.spawn(move || lay(node))))
-                .collect();
-            for (node, thread) in all {
-                let laid = thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                laid.map_err(BackendError::system(format!("iptables rules for node {node}")))?;
-            }
-            Ok::<(), BackendError>(())
-        })?;
+        let laid = kernel::everywhere(&self.nodes, lay);
+        for (node, laid) in self.nodes.iter().zip(laid) {
+            laid.map_err(BackendError::system(format!("iptables rules for node {node}")))?;
+        }
         self.laid_for = self
             .nodes
             .iter()
@@ -385,7 +368,7 @@ impl Backend for DockerBackend {
         wanted: &LinkMatrix,
         links: &[(NodeId, NodeId)],
     ) -> Result<Vec<LinkProbe>, BackendError> {
-        self.refresh()?;
+        self.refresh_if_stale()?;
         let mut sockets = Vec::new();
         let mut namespaces = BTreeMap::new();
         for node in wanted.nodes() {

@@ -10,7 +10,7 @@
 mod chain;
 mod queues;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
@@ -24,7 +24,8 @@ use crate::namespace::Namespace;
 use crate::node::NodeId;
 use crate::probe::LinkProbe;
 
-pub(crate) use chain::{Count, Counting};
+pub(crate) use chain::{CHAIN, Count, Counting};
+pub(crate) use queues::ROOT;
 
 /// Runs administrators' commands where a node's network is.
 pub(crate) trait Shell {
@@ -59,17 +60,43 @@ pub(crate) fn lay(
     queues::lay(shell, &sent)
 }
 
+/// Does something at each of these places, at all of them at once; the outcomes
+/// are in their order.
+pub(crate) fn everywhere<P: Send, T: Send>(
+    places: impl IntoIterator<Item = P>,
+    work: impl Fn(P) -> T + Sync,
+) -> Vec<T> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let places = places.into_iter();
+        let all: Vec<_> = places.map(|place| scope.spawn(move || work(place))).collect();
+        let done = all.into_iter().map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        done.collect()
+    })
+}
+
 /// Adds to what a prober saw of cut links what the receivers' chains counted.
 pub(crate) fn count_in(
     probes: &mut [LinkProbe],
     addresses: &Addresses,
-    counts_of: impl Fn(&NodeId) -> std::io::Result<BTreeMap<Ipv4Addr, Count>>,
+    counts_of: impl Fn(&NodeId) -> std::io::Result<BTreeMap<Ipv4Addr, Count>> + Sync,
 ) -> std::io::Result<()> {
-    let mut known: BTreeMap<NodeId, BTreeMap<Ipv4Addr, Count>> = BTreeMap::new();
+    let receivers: BTreeSet<&NodeId> = probes
+        .iter()
+        .filter_map(|probe| probe.wanted.cut.then_some(&probe.to))
+        .collect();
+    let of_each = everywhere(receivers.iter().copied(), &counts_of);
+    let known: BTreeMap<NodeId, BTreeMap<Ipv4Addr, Count>> = receivers
+        .into_iter()
+        .cloned()
+        .zip(of_each)
+        .map(|(node, counts)| Ok((node, counts?)))
+        .collect::<std::io::Result<_>>()?;
     for probe in probes.iter_mut().filter(|probe| probe.wanted.cut) {
-        if !known.contains_key(&probe.to) {
-            known.insert(probe.to.clone(), counts_of(&probe.to)?);
-        }
         let of = |address: &Ipv4Addr| known[&probe.to].get(address).map_or(0, |count| count.stopped);
         let stopped = addresses
             .get(&probe.from)
@@ -241,4 +268,78 @@ fn keep_power() -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    /// Writes down what is run, and answers as a machine would on which whatever
+    /// has the word `lacks` in it fails.
+    pub(crate) struct Scribe {
+        pub(crate) lacks: &'static str,
+        ran: Mutex<Vec<String>>,
+    }
+
+    impl Scribe {
+        pub(crate) fn lacking(lacks: &'static str) -> Scribe {
+            Scribe {
+                lacks,
+                ran: Mutex::default(),
+            }
+        }
+
+        /// Every command that was run since last asked, with its input.
+        pub(crate) fn ran(&self) -> String {
+            std::mem::take(&mut *self.ran.lock()).concat()
+        }
+    }
+
+    impl Shell for Scribe {
+        fn run(&self, command: &[&str], input: Option<&str>) -> std::io::Result<String> {
+            let line = format!("$ {}\n{}", command.join(" "), input.unwrap_or_default());
+            self.ran.lock().push(line.clone());
+            if line.contains(self.lacks) {
+                return Err(std::io::Error::other("Error: Specified qdisc kind is unknown."));
+            }
+            Ok(match command {
+                ["ip", ..] => "10.0.0.2 dev eth0 src 10.0.0.1 uid 0\n".to_owned(),
+                ["tc", "qdisc", "show"] => "qdisc noqueue 0: dev eth0 root refcnt 2\n".to_owned(),
+                _ => String::new(),
+            })
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_netem_is_found_out_and_told() {
+        let shell = Scribe::lacking("netem");
+        let why = try_out(&shell, Ability::Links).expect_err("there is no netem");
+        assert_eq!(
+            why.to_string(),
+            "this kernel has no netem, so links cannot be delayed, doubled or reordered \
+             (Error: Specified qdisc kind is unknown.); \
+             use a kernel with sch_netem (modprobe sch_netem), or the lab's switch"
+        );
+        let ran = shell.ran();
+        assert!(ran.contains("netem limit 100000 delay 1000us 0us reorder 10% duplicate 10% corrupt 10%"));
+        assert!(
+            ran.ends_with("$ tc qdisc del dev lo root\n"),
+            "nothing is left of the trial: {ran}"
+        );
+        // What it can do nevertheless, it can.
+        for ability in [Ability::Partition, Ability::Loss, Ability::Bandwidth] {
+            assert_eq!(try_out(&shell, ability), Ok(()), "{ability}");
+        }
+        let shell = Scribe::lacking("statistic");
+        let why = try_out(&shell, Ability::Loss).expect_err("there is no xt_statistic");
+        assert!(why.mend.contains("modprobe xt_statistic"), "{why}");
+        assert_eq!(try_out(&shell, Ability::Links), Ok(()));
+    }
+
+    #[test]
+    fn what_is_done_everywhere_is_told_in_order() {
+        assert_eq!(everywhere([3, 1, 2], |place| place * 10), [30, 10, 20]);
+    }
 }

@@ -14,7 +14,7 @@ use crate::fault::Ability;
 use crate::link::{Delay, Distribution, Link, Probability};
 
 /// Handle of our root: what has it is ours.
-const ROOT: &str = "d1e:";
+pub(crate) const ROOT: &str = "d1e:";
 /// How much a narrow link queues before it drops, in milliseconds. As the lab's switch.
 const QUEUE_MS: u64 = 200;
 /// Packets that netem holds at most.
@@ -189,6 +189,7 @@ fn device_of(route: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::Scribe;
     use super::*;
 
     const N2: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -247,5 +248,29 @@ filter add dev eth0 parent d1e: protocol ip prio 1 u32 match ip dst 10.0.0.3/32 
         let route = "10.0.0.2 dev eth0 src 10.0.0.1 uid 0 \\    cache \n";
         assert_eq!(device_of(route).as_deref(), Some("eth0"));
         assert_eq!(device_of("unreachable"), None);
+    }
+
+    #[test]
+    fn a_delay_is_laid_in_three_commands_and_taken_away_whole() {
+        let slow = link(r#"{"delay":{"mean":"50ms","jitter":"20ms"}}"#);
+        let shell = Scribe::lacking("no such word");
+        lay(&shell, &[(N2, slow), (N3, Link::default())]).expect("lays");
+        assert_eq!(
+            shell.ran(),
+            "$ tc qdisc show\n\
+             $ ip -o route get 10.0.0.2\n\
+             $ tc -batch -\n\
+             qdisc add dev eth0 root handle d1e: htb default 0\n\
+             class add dev eth0 parent d1e: classid d1e:1 htb rate 10gbit quantum 60000\n\
+             qdisc add dev eth0 parent d1e:1 handle d1f: netem limit 100000 delay 50000us 20000us\n\
+             filter add dev eth0 parent d1e: protocol ip prio 1 u32 match ip dst 10.0.0.2/32 flowid d1e:1\n"
+        );
+        // A kernel that refuses half-way is left with nothing of ours.
+        let shell = Scribe::lacking("netem");
+        lay(&shell, &[(N2, slow)]).expect_err("there is no netem");
+        assert!(shell.ran().ends_with("$ tc qdisc del dev eth0 root\n"));
+        // Nothing bad to send, and nothing of ours there: nothing is changed.
+        lay(&shell, &[(N2, Link::CUT)]).expect("nothing to do");
+        assert_eq!(shell.ran(), "$ tc qdisc show\n");
     }
 }

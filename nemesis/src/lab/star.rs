@@ -133,7 +133,7 @@ impl Star {
 
     /// Makes every link be as the matrix says: in each node's namespace, all at once.
     pub(crate) fn lay(&self, machines: &[Arc<Machine>], links: &LinkMatrix) -> std::io::Result<()> {
-        let lay = |machine: &Machine| {
+        let lay = |machine: &Arc<Machine>| {
             let node = &machine.spec.id;
             kernel::lay(
                 machine.namespace(),
@@ -143,18 +143,9 @@ impl Star {
                 Counting::Stopped,
             )
         };
-        let lay = &lay;
-        std::thread::scope(|scope| {
-            let all: Vec<_> = machines
-                .iter()
-                .map(|machine| scope.spawn(move || lay(machine)))
-                .collect();
-            all.into_iter().try_for_each(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-        })?;
+        kernel::everywhere(machines, lay)
+            .into_iter()
+            .collect::<std::io::Result<()>>()?;
         *self.laid.lock() = links.clone();
         Ok(())
     }

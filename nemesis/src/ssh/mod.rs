@@ -18,7 +18,7 @@ use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, BackendError, Unsupported};
+use crate::backend::{Backend, BackendError, Unsupported, await_state};
 use crate::cluster_file::ClusterNode;
 use crate::damage::{self, Found, Wound};
 use crate::fault::{Ability, Damage};
@@ -30,8 +30,10 @@ use crate::prober;
 
 use line::{Line, Spare, quoted};
 
-/// How long a process may take to do as it is told.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Time between two looks whether a machine has lost its rules.
+const GLANCE: Duration = Duration::from_secs(1);
+/// Time between two looks at a process over there.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// How the machines of a cluster are reached, and what runs on them. In the
 /// commands `{node}` and `{address}` are filled in.
@@ -68,7 +70,34 @@ pub struct SshBackend {
     lines: BTreeMap<NodeId, Line>,
     /// Nodes whose death was asked for.
     asked: BTreeSet<NodeId>,
+    /// What each machine had of us when rules were last laid.
+    marks: BTreeMap<NodeId, Mark>,
+    glanced: Instant,
     means: BTreeMap<Ability, OnceLock<Result<(), Unsupported>>>,
+}
+
+/// By what a machine is known again, and what of ours it has.
+#[derive(Debug, PartialEq, Eq)]
+struct Mark {
+    /// Another one with every boot.
+    boot: String,
+    /// Lines of ours in the filter table, and queues of ours.
+    ours: String,
+}
+
+impl Mark {
+    fn of(line: &Line) -> std::io::Result<Mark> {
+        let (chain, root) = (kernel::CHAIN, kernel::ROOT);
+        let printed = line.script(&format!(
+            "cat /proc/sys/kernel/random/boot_id; iptables-save -t filter | grep -c {chain}; \
+             tc qdisc show 2>/dev/null | grep -c ' {root} '; true"
+        ))?;
+        let (boot, ours) = printed.split_once('\n').unwrap_or((&printed, ""));
+        Ok(Mark {
+            boot: boot.to_owned(),
+            ours: ours.to_owned(),
+        })
+    }
 }
 
 /// Why a cluster cannot be reached by ssh.
@@ -116,6 +145,8 @@ impl SshBackend {
             addresses,
             lines,
             asked: BTreeSet::new(),
+            marks: BTreeMap::new(),
+            glanced: Instant::now(),
             means: Ability::ALL.map(|ability| (ability, OnceLock::new())).into(),
         };
         let greeted = backend.everywhere(|_, line| line.script("true"));
@@ -131,21 +162,7 @@ impl SshBackend {
 
     /// Does something at all machines at once.
     fn everywhere<T: Send>(&self, work: impl Fn(&NodeId, &Line) -> T + Sync) -> Vec<T> {
-        let work = &work;
-        std::thread::scope(|scope| {
-            let all: Vec<_> = self
-                .nodes
-                .iter()
-                .map(|node| scope.spawn(move || work(node, &self.lines[node])))
-                .collect();
-            all.into_iter()
-                .map(|thread| {
-                    thread
-                        .join()
-                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                })
-                .collect()
-        })
+        kernel::everywhere(&self.nodes, |node| work(node, &self.lines[node]))
     }
 
     fn line(&self, node: &NodeId) -> Result<&Line, BackendError> {
@@ -174,26 +191,7 @@ impl SshBackend {
         self.line(node)?
             .script(&script)
             .map_err(BackendError::system(&what))?;
-        self.until(node, &what, done)
-    }
-
-    fn until(
-        &mut self,
-        node: &NodeId,
-        what: &str,
-        done: impl Fn(NodeState) -> bool,
-    ) -> Result<(), BackendError> {
-        let deadline = Instant::now() + PATIENCE;
-        while !done(self.state(node)?) {
-            if Instant::now() > deadline {
-                return Err(BackendError::Late {
-                    what: what.to_owned(),
-                    waited: PATIENCE,
-                });
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
+        await_state(self, node, &what, done, LOOK)
     }
 
     fn try_everywhere(&self, ability: Ability) -> Result<(), Unsupported> {
@@ -287,6 +285,15 @@ impl Backend for SshBackend {
                 "rules on the machine of node {node}"
             )))?;
         }
+        self.marks.clear();
+        if !links.is_good() {
+            let marks = self.everywhere(|_, line| Mark::of(line));
+            let known = self.nodes.iter().cloned().zip(marks);
+            self.marks = known
+                .filter_map(|(node, mark)| Some((node, mark.ok()?)))
+                .collect();
+        }
+        self.glanced = Instant::now();
         Ok(())
     }
 
@@ -336,6 +343,30 @@ impl Backend for SshBackend {
         Ok(links.iter().filter_map(report).collect())
     }
 
+    fn forgot_links(&mut self) -> bool {
+        if self.marks.is_empty() || self.glanced.elapsed() < GLANCE {
+            return false;
+        }
+        self.glanced = Instant::now();
+        let marks = self.everywhere(|_, line| Mark::of(line));
+        let mut forgot = false;
+        for (node, mark) in self.nodes.iter().zip(marks) {
+            // One that is not reached now may be on its way up again.
+            if let (Ok(mark), Some(laid)) = (mark, self.marks.get(node))
+                && mark != *laid
+            {
+                let why = if mark.boot == laid.boot {
+                    "somebody changed the rules on it"
+                } else {
+                    "it was booted anew"
+                };
+                tracing::warn!(%node, "the machine is not as we left it ({why}): laying its links again");
+                forgot = true;
+            }
+        }
+        forgot
+    }
+
     fn state(&mut self, node: &NodeId) -> Result<NodeState, BackendError> {
         let pids = self.filled(&self.cluster.pids, node);
         let script = format!(
@@ -381,7 +412,8 @@ impl Backend for SshBackend {
             log: String::new(),
         })?;
         self.asked.remove(node);
-        self.until(node, &format!("the start of node {node}"), NodeState::is_alive)
+        let what = format!("the start of node {node}");
+        await_state(self, node, &what, NodeState::is_alive, LOOK)
     }
 
     fn pause(&mut self, node: &NodeId) -> Result<(), BackendError> {
