@@ -271,7 +271,7 @@ pub(super) enum Verb {
     /// Measure what the lab costs on this machine (use a release build)
     #[command(after_help = "Example: nemesis bench switch")]
     Bench {
-        /// Only these parts: up-5, up-50, partition, switch, delay, disk, up-5-iptables, ... [default: all]
+        /// Only these parts: up-5, up-50, partition, switch, delay, disk, docker (needs a running compose cluster), ... [default: all]
         parts: Vec<String>,
     },
     /// One part of bench

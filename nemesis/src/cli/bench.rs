@@ -1,7 +1,7 @@
 //! `nemesis bench`: what the lab itself costs, measured on this machine.
 //!
 //! Each part runs in a lab of its own, in a process of its own, with this very
-//! program as its nodes.
+//! program as its nodes; but `docker` needs a running compose cluster.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,15 +13,22 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail, ensure};
 
 use super::bad;
+use crate::backend::Backend;
+use crate::docker::DockerBackend;
 use crate::fault::Fault;
 use crate::grudge::Direction;
+use crate::kernel;
 use crate::lab::{self, Lab, LabOptions, Net, NodeSpec, address_of};
+use crate::link::{Link, LinkMatrix};
 use crate::nemesis::Nemesis;
 use crate::node::NodeId;
 
 const ECHO: u16 = 7000;
 const ORDERS: u16 = 7001;
 const SINK: u16 = 7002;
+const UDP_ECHO: u16 = 7003;
+/// The part that has no lab.
+const DOCKER: &str = "docker";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The parts, and how many nodes each takes.
@@ -30,7 +37,7 @@ const PARTS: [(&str, usize); 9] = [
     ("up-50", 50),
     ("partition", 5),
     ("switch", 2),
-    ("delay", 2),
+    ("delay", 5),
     ("disk", 1),
     ("up-5-iptables", 5),
     ("partition-iptables", 5),
@@ -38,13 +45,22 @@ const PARTS: [(&str, usize); 9] = [
 ];
 
 /// Runs these parts, or every part, and prints what was measured.
-pub(super) fn run(parts: &[String]) -> anyhow::Result<bool> {
-    let known: Vec<&str> = PARTS.iter().map(|(part, _)| *part).collect();
+pub(super) fn run(parts: &[String], project: Option<&str>) -> anyhow::Result<bool> {
+    let labs = PARTS.iter().map(|(part, _)| *part);
+    let known: Vec<&str> = labs.chain([DOCKER]).collect();
     if let Some(unknown) = parts.iter().find(|part| !known.contains(&part.as_str())) {
         return Err(bad(format!("unknown part {unknown}: use {}", known.join(", "))));
     }
     let wanted = |part: &&str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
     for part in known.into_iter().filter(wanted) {
+        if part == DOCKER {
+            match docker(project) {
+                Ok(measured) => println!("{part:<18} {measured}"),
+                Err(why) if parts.is_empty() => println!("{part:<18} skipped: {why:#}"),
+                Err(why) => return Err(why),
+            }
+            continue;
+        }
         let status = Command::new(std::env::current_exe()?)
             .args(["bench-part", part])
             .status()?;
@@ -78,7 +94,7 @@ pub(super) fn part(name: &str) -> anyhow::Result<bool> {
         lab.wait_until(node, || TcpStream::connect(address).is_ok(), PATIENCE)?;
     }
     let measured = match name {
-        "partition" | "partition-iptables" => partition(&lab, &folder),
+        "partition" | "partition-iptables" => partition(Box::new(lab.backend()), &folder, 50),
         "switch" => switch(&lab),
         "switch-iptables" => star(&lab),
         "delay" => delay(&lab, &folder),
@@ -125,37 +141,72 @@ fn order(lab: &Lab, place: usize, what: &str) -> anyhow::Result<String> {
     Ok(line.trim().to_owned())
 }
 
-fn partition(lab: &Lab, folder: &Path) -> anyhow::Result<String> {
-    let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 0)?;
-    let mut backend = lab.backend();
+/// On the containers of a compose project.
+fn docker(project: Option<&str>) -> anyhow::Result<String> {
+    let backend = DockerBackend::find(project).map_err(bad)?;
+    let folder = std::env::temp_dir().join(format!("nemesis-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let measured = partition(Box::new(backend), &folder, 20);
+    let _ = std::fs::remove_dir_all(&folder);
+    measured
+}
+
+/// A partition into halves, applied and healed over and over: the links alone, and
+/// then all that a nemesis does.
+fn partition(mut backend: Box<dyn Backend>, folder: &Path, rounds: usize) -> anyhow::Result<String> {
+    let nodes = backend.nodes().to_vec();
+    let good = LinkMatrix::good(&nodes);
+    let mut cut = good.clone();
+    let (few, many) = nodes.split_at(nodes.len() / 2);
+    for (one, other) in few
+        .iter()
+        .flat_map(|one| many.iter().map(move |other| (one, other)))
+    {
+        cut.worsen(one, other, &Link::CUT);
+        cut.worsen(other, one, &Link::CUT);
+    }
+    let (mut laid, mut opened) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        laid.push(timed(|| backend.set_links(&cut))?.1);
+        opened.push(timed(|| backend.set_links(&good))?.1);
+    }
+    let mut nemesis = Nemesis::new(backend, &folder.join("journal"), 0)?;
     let fault = Fault::Partition {
-        shape: "n1,n2/n3,n4,n5".parse()?,
+        shape: "halves".parse()?,
         direction: Direction::Both,
     };
-    let (mut laid, mut whole) = (Vec::new(), Vec::new());
-    for _ in 0..50 {
-        let before = Instant::now();
-        let applied = nemesis.apply(&fault)?;
-        whole.push(before.elapsed());
-        ensure!(applied.bit, "the partition did not bite");
-        let cut = nemesis.desired_links();
-        nemesis.undo(applied.id)?;
-        let before = Instant::now();
-        crate::backend::Backend::set_links(&mut backend, &cut)?;
-        laid.push(before.elapsed());
-        crate::backend::Backend::set_links(&mut backend, &nemesis.desired_links())?;
+    let (mut applied, mut undone) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let (cut, took) = timed(|| nemesis.apply(&fault))?;
+        ensure!(cut.bit, "the partition did not bite");
+        applied.push(took);
+        let (healed, took) = timed(|| nemesis.undo(cut.id))?;
+        ensure!(healed.healed, "the partition did not heal");
+        undone.push(took);
     }
     Ok(format!(
-        "links laid in {:?} (median), {:?} (worst); with journal on disk and probes {:?} (median)",
-        median(&mut laid),
-        laid[laid.len() - 1],
-        median(&mut whole)
+        "links cut in {}, opened in {}; with journal on disk and probes applied in {}, undone in {} ({} nodes, {rounds} times)",
+        middle_and_worst(&mut laid),
+        middle_and_worst(&mut opened),
+        middle_and_worst(&mut applied),
+        middle_and_worst(&mut undone),
+        nodes.len()
     ))
 }
 
-fn median(times: &mut [Duration]) -> Duration {
+/// What came of it, and how long it took.
+fn timed<T, E>(work: impl FnOnce() -> Result<T, E>) -> Result<(T, Duration), E> {
+    let before = Instant::now();
+    work().map(|done| (done, before.elapsed()))
+}
+
+fn middle_and_worst(times: &mut [Duration]) -> String {
     times.sort_unstable();
-    times[times.len() / 2]
+    format!(
+        "{:?} (worst {:?})",
+        times[times.len() / 2],
+        times[times.len() - 1]
+    )
 }
 
 fn switch(lab: &Lab) -> anyhow::Result<String> {
@@ -182,17 +233,18 @@ fn star(lab: &Lab) -> anyhow::Result<String> {
     ))
 }
 
+/// One packet at a time over each of four links, there and straight back: a link
+/// keeps the order of its packets, so those of a dense stream wait for each other.
 fn delay(lab: &Lab, folder: &Path) -> anyhow::Result<String> {
     let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 0)?;
     let fault = serde_json::from_str(
-        r#"{"fault":"links","from":"n1","to":"n2","link":{"delay":{"mean":"50ms","jitter":"20ms"}}}"#,
+        r#"{"fault":"links","from":"n1","to":"n2,n3,n4,n5","link":{"delay":{"mean":"50ms","jitter":"20ms"}}}"#,
     )?;
     let applied = nemesis.apply(&fault)?;
     ensure!(applied.bit, "the delay did not bite");
-    Ok(format!(
-        "50 +- 20 ms one way: {}",
-        order(lab, 0, &format!("rtt {} 400", address_of(1)))?
-    ))
+    let others: Vec<String> = (1..5).map(|place| address_of(place).to_string()).collect();
+    let times = order(lab, 0, &format!("pings 500 {}", others.join(" ")))?;
+    Ok(format!("50 +- 20 ms one way (30.4, 50, 69.6): {times}"))
 }
 
 /// A node: echoes, swallows, and measures when told to.
@@ -208,6 +260,13 @@ pub(super) fn node() -> anyhow::Result<bool> {
         let mut buffer = [0; 2048];
         while sink.recv(&mut buffer).is_ok() {}
     });
+    let udp_echo = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, UDP_ECHO))?;
+    std::thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((length, sender)) = udp_echo.recv_from(&mut buffer) {
+            let _ = udp_echo.send_to(&buffer[..length], sender);
+        }
+    });
     let orders = TcpListener::bind((Ipv4Addr::UNSPECIFIED, ORDERS))?;
     for client in orders.incoming() {
         let client = client?;
@@ -215,6 +274,7 @@ pub(super) fn node() -> anyhow::Result<bool> {
         BufReader::new(&client).read_line(&mut line)?;
         let answer = match line.split_whitespace().collect::<Vec<_>>()[..] {
             ["rtt", whom, count] => rtt(whom.parse()?, count.parse()?),
+            ["pings", count, ref whom @ ..] => pings(count.parse()?, whom),
             ["flood", whom, secs] => flood(whom.parse()?, secs.parse()?),
             ["appends", secs] => appends(secs.parse()?),
             [] => continue,
@@ -252,15 +312,41 @@ fn rtt(whom: Ipv4Addr, count: usize) -> anyhow::Result<String> {
         stream.read_exact(&mut buffer)?;
         times.push(before.elapsed().as_secs_f64() * 1e3);
     }
+    Ok(spread(times))
+}
+
+/// Mean and percentiles of milliseconds.
+fn spread(mut times: Vec<f64>) -> String {
     times.sort_by(f64::total_cmp);
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
     let mean = times.iter().sum::<f64>() / times.len() as f64;
-    Ok(format!(
+    format!(
         "mean {mean:.3} p1 {:.3} p50 {:.3} p99 {:.3} ms",
         at(0.01),
         at(0.5),
         at(0.99)
-    ))
+    )
+}
+
+/// Round trips of single packets, to all of these at once.
+fn pings(count: usize, whom: &[&str]) -> anyhow::Result<String> {
+    let to_one = |address: &&str| -> anyhow::Result<Vec<f64>> {
+        let address: Ipv4Addr = address.parse()?;
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        socket.connect((address, UDP_ECHO))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let mut buffer = [0; 64];
+        let mut trip = || {
+            socket.send(&buffer)?;
+            socket.recv(&mut buffer)
+        };
+        (0..count)
+            .map(|_| Ok(timed(&mut trip)?.1.as_secs_f64() * 1e3))
+            .collect()
+    };
+    let times = kernel::everywhere(whom, to_one);
+    let times: Vec<Vec<f64>> = times.into_iter().collect::<anyhow::Result<_>>()?;
+    Ok(spread(times.concat()))
 }
 
 fn flood(whom: Ipv4Addr, secs: u64) -> anyhow::Result<String> {

@@ -64,7 +64,7 @@ impl Backend for LabBackend {
             Ability::PowerFailure | Ability::Disk if self.lab.has_disks() => Ok(()),
             Ability::PowerFailure | Ability::Disk => Err(Unsupported::new(
                 "this lab has no simulated disks",
-                "start it with them (`--disks`)",
+                "start one with them: nemesis lab --disks, or workloads run --nemesis power-failure",
             )),
             Ability::Clock => self.lab.can_fake_clocks(),
             // It asks the system itself, not us.

@@ -392,8 +392,8 @@ impl Lab {
         for machine in &self.inner.machines {
             if machine.clock().is_none() {
                 return Err(Unsupported::new(
-                    "this lab was started with true clocks",
-                    "start it with --clocks",
+                    "this lab was started without wrong clocks",
+                    "start one with them: nemesis lab --clocks, or workloads run --nemesis clock",
                 ));
             }
             clock::can_be_fooled(&machine.spec.program)?;

@@ -155,6 +155,11 @@ fn fault(json: &str) -> Fault {
 /// What iptables and tc have on a machine, by an ssh of the test's own, which stays
 /// connected: it is asked often.
 fn tables(file: &ClusterFile, node: usize) -> String {
+    tables_by(file, node, "true")
+}
+
+/// The same, after a command of the test's own.
+fn tables_by(file: &ClusterFile, node: usize, first: &str) -> String {
     let BackendKind::Ssh(cluster) = &file.backend else {
         unreachable!("this is about ssh");
     };
@@ -163,7 +168,9 @@ fn tables(file: &ClusterFile, node: usize) -> String {
         .args(["-o", "ControlMaster=auto", "-o", "ControlPersist=60"])
         .args(["-o", "ControlPath=/run/%C"])
         .args(["-l", "root", &file.nodes[node - 1].address])
-        .arg("PATH=$PATH:/usr/sbin; iptables-save; tc qdisc show")
+        .arg(format!(
+            "PATH=$PATH:/usr/sbin; {first}; iptables-save; tc qdisc show"
+        ))
         .stdin(Stdio::null())
         .output()
         .expect("ssh runs");
@@ -217,6 +224,7 @@ pub(crate) fn play(lab: &Lab, folder: &Path) {
     let journal = folder.join(JOURNAL_NAME);
     let mut nemesis = Nemesis::new(Box::new(backend), &journal, 1).expect("a nemesis");
     links(&mut nemesis, &file);
+    booted(&mut nemesis, &file);
     processes(&mut nemesis, folder);
 
     // A tool that crashed: whoever comes next finds its journal.
@@ -301,6 +309,29 @@ fn links(nemesis: &mut Nemesis, file: &ClusterFile) {
     }
 }
 
+/// A machine that was booted anew has none of our rules and none of our connections:
+/// it is reached again, and gets its rules again.
+fn booted(nemesis: &mut Nemesis, file: &ClusterFile) {
+    let applied = nemesis
+        .apply(&fault(r#"{"fault":"partition","shape":"n1/n2,n3"}"#))
+        .expect("applies");
+    assert!(applied.bit, "{applied:?}");
+    let gone = "iptables -D INPUT -j ORDEAL; iptables -F ORDEAL; iptables -X ORDEAL";
+    assert!(!tables_by(file, 1, gone).contains("ORDEAL"));
+    let lines = processes_of("ssh", "BatchMode=yes");
+    assert_eq!(lines.len(), NODES, "a line to each machine");
+    for line in lines {
+        kill(line, Signal::SIGKILL).expect("it lives");
+    }
+    until("the rules are there again", || {
+        nemesis.tick();
+        tables(file, 1).matches("-j DROP").count() == 2
+    });
+    assert!(reach(1, 2).starts_with("error"));
+    assert!(nemesis.heal().expect("heals").healed);
+    assert_clean(file);
+}
+
 fn processes(nemesis: &mut Nemesis, folder: &Path) {
     let paused = nemesis
         .apply(&fault(r#"{"fault":"pause","target":"n2"}"#))
@@ -350,15 +381,20 @@ fn by_hand(cluster: &Path, args: &[&str]) -> String {
     said
 }
 
-/// Processes of this lab whose command line or environment has this word, but this one.
+/// Processes of `nemesis` whose command line or environment has this word.
 fn processes_named(word: &str) -> Vec<Pid> {
+    processes_of("nemesis", word)
+}
+
+/// Processes in this lab of this program, whose command line or environment has this word.
+fn processes_of(name: &str, word: &str) -> Vec<Pid> {
     let all = std::fs::read_dir("/proc").expect("a /proc").flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let has = |pid: &i32| {
         let text = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
         let program = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
         let text = [text("cmdline"), text("environ")].concat();
-        program.ends_with("nemesis") && String::from_utf8_lossy(&text).contains(word)
+        program.ends_with(name) && String::from_utf8_lossy(&text).contains(word)
     };
     pids.filter(has).map(Pid::from_raw).collect()
 }

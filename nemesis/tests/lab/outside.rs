@@ -21,7 +21,7 @@ const MARK: &str = "NEMESIS_TEST_MARK";
 
 type Test = (&'static str, fn(&Scene));
 
-const TESTS: [Test; 19] = [
+const TESTS: [Test; 21] = [
     ("five nodes are cut, killed, paused, restarted", |scene| {
         scene.exits("cut-kill-pause-restart-forward", 0);
     }),
@@ -33,6 +33,13 @@ const TESTS: [Test; 19] = [
     }),
     ("the kernel's own links get lossy and narrow", |scene| {
         scene.exits("links-iptables", 0);
+    }),
+    ("without a TUN driver the kernel's network serves", |scene| {
+        scene.exits("no-tun-switch", 0);
+        scene.exits("no-tun", 0);
+    }),
+    ("a majority is killed, all are restarted in turn", |scene| {
+        scene.exits("many", 0);
     }),
     ("files of a dead node are damaged", |scene| {
         scene.exits("damage", 0);

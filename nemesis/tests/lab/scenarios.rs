@@ -34,6 +34,11 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
         fake_clocks: name == "clock",
         ..LabOptions::default()
     };
+    let options = if name.starts_with("no-tun") {
+        without_tun(name, folder)
+    } else {
+        options
+    };
     if name == "ssh"
         && let Some(why) = machines::lacking()
     {
@@ -53,7 +58,7 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
     }
     let lab = match Lab::start(seat, &options, specs) {
         Ok(lab) => lab,
-        Err(lab::LabError::Unsupported(why)) => {
+        Err(lab::LabError::Unsupported(why)) if name != "no-tun-switch" => {
             eprintln!("{why}");
             return ExitCode::from(77);
         }
@@ -81,6 +86,11 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
     }
     match name {
         "cut-kill-pause-restart-forward" | "everything-iptables" => everything(&lab, folder),
+        "no-tun" => {
+            assert_eq!(lab.net(), Net::Iptables, "the kernel's network took its place");
+            everything(&lab, folder);
+        }
+        "many" => many(&lab, folder),
         "crash" => crash(&lab, folder),
         "disk" => disk(&lab, folder),
         "clock" => clock(&lab, folder),
@@ -152,9 +162,22 @@ fn refused(name: &str, error: &str, folder: &Path) -> ExitCode {
                 "{error}"
             );
         }
+        "no-tun-switch" => assert!(
+            error.starts_with("no lab here: ") && error.contains("tun; "),
+            "{error}"
+        ),
         _ => panic!("{error}"),
     }
     ExitCode::SUCCESS
+}
+
+/// As on a machine without the TUN driver.
+fn without_tun(name: &str, folder: &Path) -> LabOptions {
+    LabOptions {
+        net: if name == "no-tun" { Net::Auto } else { Net::Switch },
+        tun: folder.join("tun"),
+        ..LabOptions::default()
+    }
 }
 
 fn ask_at(lab: &Lab, node: &NodeId, what: &str) -> std::io::Result<String> {
@@ -257,6 +280,55 @@ fn everything(lab: &Lab, folder: &Path) {
     assert!(nemesis.undo(pause.id).expect("resumes").healed);
     let healed = nemesis.heal().expect("heals");
     assert!(healed.healed && healed.undone.is_empty(), "{healed:?}");
+}
+
+/// More than half of the nodes are killed at once; then all are restarted, one
+/// after the other.
+fn many(lab: &Lab, folder: &Path) {
+    let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 1).expect("a nemesis");
+    let all: Vec<NodeId> = lab.nodes().to_vec();
+    let alive = || {
+        let is_alive = |node: &&NodeId| lab.state(node).expect("a node").is_alive();
+        all.iter().filter(is_alive).count()
+    };
+    let pids = || -> Vec<Option<String>> { all.iter().map(|node| ask_at(lab, node, "pid").ok()).collect() };
+    let killed = nemesis
+        .apply(&parse_fault(r#"{"fault":"kill","target":"majority"}"#))
+        .expect("kills");
+    assert!(killed.bit && killed.seen.len() == 3, "{killed:?}");
+    assert_eq!(alive(), 2, "three of five are dead");
+    assert!(nemesis.undo(killed.id).expect("starts them").healed);
+    for node in &all {
+        lab.wait_until(node, || ask_at(lab, node, "id").is_ok(), PATIENCE)
+            .expect("is back");
+    }
+
+    let before = pids();
+    let rolling = nemesis
+        .apply(&parse_fault(
+            r#"{"fault":"restart","target":"all","rolling":"300ms"}"#,
+        ))
+        .expect("begins");
+    assert!(rolling.bit && !rolling.over, "{rolling:?}");
+    let deadline = Instant::now() + PATIENCE;
+    let mut order = Vec::new();
+    while !nemesis.in_force().is_empty() {
+        nemesis.tick();
+        for (place, (now, before)) in pids().into_iter().zip(&before).enumerate() {
+            if now.is_some() && now != *before && !order.contains(&place) {
+                order.push(place);
+            }
+        }
+        assert!(alive() >= 4, "one at a time");
+        assert!(Instant::now() < deadline, "restarted so far: {order:?}");
+    }
+    for (node, before) in all.iter().zip(&before) {
+        let again = || ask_at(lab, node, "pid").is_ok_and(|pid| Some(pid) != *before);
+        lab.wait_until(node, again, PATIENCE)
+            .expect("every one is another process");
+    }
+    assert!(order.is_sorted(), "in the order of the nodes: {order:?}");
+    assert!(nemesis.heal().expect("heals").healed);
 }
 
 fn crash(lab: &Lab, folder: &Path) {
