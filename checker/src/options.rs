@@ -110,6 +110,10 @@ pub enum ModelName {
     LongFork,
     /// Transfers between accounts, and reads of all of them.
     Bank,
+    /// Streams of changes among writes and reads of single keys.
+    Watch,
+    /// Numbers that are incremented and read, alone or together.
+    Monotonic,
 }
 
 impl ModelName {
@@ -127,12 +131,17 @@ impl ModelName {
         ModelName::RwRegister,
         ModelName::LongFork,
         ModelName::Bank,
+        ModelName::Watch,
+        ModelName::Monotonic,
     ];
 
     /// Whether operations are transactions, judged by [`crate::transactions`].
     pub fn is_transactional(self) -> bool {
-        use ModelName::{Bank, ListAppend, LongFork, RwRegister};
-        matches!(self, ListAppend | RwRegister | LongFork | Bank)
+        use ModelName::{Bank, ListAppend, LongFork, Monotonic, RwRegister, Watch};
+        matches!(
+            self,
+            ListAppend | RwRegister | LongFork | Bank | Watch | Monotonic
+        )
     }
 
     /// The name on the command line and in headers.
@@ -150,6 +159,8 @@ impl ModelName {
             ModelName::RwRegister => "rw-register",
             ModelName::LongFork => "long-fork",
             ModelName::Bank => "bank",
+            ModelName::Watch => "watch",
+            ModelName::Monotonic => "monotonic",
         }
     }
 }

@@ -181,6 +181,11 @@ pub enum Limit {
         /// Where it stood.
         stand: Stand,
     },
+    /// The history shows too little to be judged.
+    NoEvidence {
+        /// What is missing, for a person.
+        why: String,
+    },
     /// The question was given up because another one was already answered.
     Stopped,
 }
@@ -240,6 +245,7 @@ impl fmt::Display for Limit {
                 "the model must be mended",
                 stand,
             ),
+            Limit::NoEvidence { why } => return out.write_str(why),
             Limit::Stopped => return out.write_str("stopped before there was an answer"),
         };
         write!(out, "{what}")?;

@@ -10,7 +10,7 @@ use checker::transactions::{
 use clap::Args;
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Transactions (list-append, rw-register, long-fork, bank)")]
+#[command(next_help_heading = "Transactions (list-append, rw-register, long-fork, bank, watch, monotonic)")]
 pub(crate) struct Flags {
     /// What the transactions are to satisfy, by Elle's names: read-committed, snapshot-isolation, serializable, ...
     #[arg(

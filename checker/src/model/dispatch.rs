@@ -52,7 +52,12 @@ pub(crate) fn with_domain<W: WithDomain>(
         ModelName::Queue if is_bag(history) => what.run(&Bag::domain(), false),
         ModelName::Queue => what.run(&Fifo::domain(), false),
         ModelName::MultiRegister => what.run(&MultiRegister::domain(&by.init), true),
-        ModelName::ListAppend | ModelName::RwRegister | ModelName::LongFork | ModelName::Bank => {
+        ModelName::ListAppend
+        | ModelName::RwRegister
+        | ModelName::LongFork
+        | ModelName::Bank
+        | ModelName::Watch
+        | ModelName::Monotonic => {
             unreachable!("transactions have no domain")
         }
     })

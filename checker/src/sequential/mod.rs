@@ -77,7 +77,12 @@ pub fn sequential(history: &History, options: &CheckOptions) -> Result<Analysis,
         ModelName::Queue if crate::model::is_bag(history) => question.judge(&Bag::domain()),
         ModelName::Queue => question.judge(&Fifo::domain()),
         ModelName::MultiRegister => question.judge(&MultiRegister::domain(&init)),
-        ModelName::ListAppend | ModelName::RwRegister | ModelName::LongFork | ModelName::Bank => {
+        ModelName::ListAppend
+        | ModelName::RwRegister
+        | ModelName::LongFork
+        | ModelName::Bank
+        | ModelName::Watch
+        | ModelName::Monotonic => {
             unreachable!("transactions were refused above")
         }
     }?;

@@ -20,7 +20,7 @@ pub struct TransactionAnalysis {
     /// For a person: the worst that was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sentence: Option<String>,
-    /// The kind of history: `list-append`, `rw-register`, `long-fork` or `bank`.
+    /// The kind of history: `list-append`, `rw-register`, `long-fork`, `bank`, `watch` or `monotonic`.
     pub model: &'static str,
     /// The consistency models that it was to satisfy.
     pub consistency_models: Vec<ConsistencyModel>,
@@ -100,6 +100,8 @@ pub(super) struct Frame<'a> {
     pub(super) expected: Vec<ConsistencyModel>,
     /// Kinds of which there may be some although none was found.
     pub(super) given_up: Vec<AnomalyKind>,
+    /// Why the history is no evidence although nothing was found.
+    pub(super) doubt: Option<String>,
     pub(super) notes: Vec<String>,
 }
 
@@ -137,7 +139,8 @@ impl TransactionAnalysis {
             .find(|&&kind| bad.is_none() && forbidden(kind))
             .map(|kind| {
                 format!("the search for {kind} was given up: too many ways to go, or too little time (--time-limit)")
-            });
+            })
+            .or(frame.doubt.filter(|_| bad.is_none()));
         let valid = match (bad, &unknown) {
             (Some(_), _) => Validity::False,
             (None, Some(_)) => Validity::Unknown,

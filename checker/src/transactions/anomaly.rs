@@ -7,7 +7,8 @@ use serde::{Serialize, Serializer};
 /// One kind of violation.
 ///
 /// The cycles are Adya's phenomena (Adya 1999, "Weak Consistency", chapter 3); the others are those that Elle
-/// (Kingsbury & Alvaro, VLDB 2020, section 5) finds without a graph, and what bank and long-fork histories show.
+/// (Kingsbury & Alvaro, VLDB 2020, section 5) finds without a graph, and what bank, long-fork, watch and monotonic
+/// histories show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum AnomalyKind {
     /// A read returned what nobody ever wrote.
@@ -42,6 +43,20 @@ pub enum AnomalyKind {
     NilBalance,
     /// A read showed an account that does not exist, or missed one that does.
     UnexpectedKey,
+    /// A watch left out a change between others that it told.
+    WatchGap,
+    /// A watch told a change twice, or one from before the place that it went on from.
+    WatchDuplicate,
+    /// A watch told a change after a later one.
+    WatchOrder,
+    /// A watch told something else than another one, or than the write itself.
+    WatchDisagreement,
+    /// A process saw less than it had seen before.
+    NonMonotonic,
+    /// A read missed what had completed before it was invoked.
+    StaleRead,
+    /// The order of revisions is not that of time, or of what was made.
+    RevisionOrder,
 }
 
 /// Which dependencies a cycle is made of, beside the order of processes or of time.
@@ -162,6 +177,15 @@ impl AnomalyKind {
             AnomalyKind::NegativeValue => "an account fell below zero",
             AnomalyKind::NilBalance => "an account has no balance",
             AnomalyKind::UnexpectedKey => "a read showed other accounts than there are",
+            AnomalyKind::WatchGap => "a watch left out a change",
+            AnomalyKind::WatchDuplicate => "a watch told a change twice",
+            AnomalyKind::WatchOrder => "a watch told changes out of order",
+            AnomalyKind::WatchDisagreement => "a watch contradicts another one, or the write itself",
+            AnomalyKind::RevisionOrder => {
+                "the order of revisions contradicts that of time or of what was made"
+            }
+            AnomalyKind::StaleRead => "a read missed what had completed before it was invoked",
+            AnomalyKind::NonMonotonic => "a process saw less than it had seen before",
         }
     }
 }
@@ -193,6 +217,13 @@ impl fmt::Display for AnomalyKind {
             AnomalyKind::NegativeValue => "negative-value",
             AnomalyKind::NilBalance => "nil-balance",
             AnomalyKind::UnexpectedKey => "unexpected-key",
+            AnomalyKind::WatchGap => "watch-gap",
+            AnomalyKind::WatchDuplicate => "watch-duplicate",
+            AnomalyKind::WatchOrder => "watch-order",
+            AnomalyKind::WatchDisagreement => "watch-disagreement",
+            AnomalyKind::RevisionOrder => "revision-order",
+            AnomalyKind::StaleRead => "stale-read",
+            AnomalyKind::NonMonotonic => "non-monotonic",
         };
         out.write_str(name)
     }

@@ -111,6 +111,7 @@ pub fn bank(history: &History, options: &TransactionOptions) -> Result<Transacti
         model: "bank",
         expected: options.consistency_models.clone(),
         given_up: Vec::new(),
+        doubt: None,
         notes: Vec::new(),
     };
     let said = |id: OpId| format!("read {}", history.operation(id).output());

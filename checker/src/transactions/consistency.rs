@@ -246,7 +246,17 @@ impl ConsistencyModel {
                 "strict-serializable",
                 &["PL-SS", "strong-serializable"],
                 &[M::StrongSessionSerializable, M::StrongSnapshotIsolation],
-                &[Kind::Cycle(Shape::G2Item, Realtime)],
+                &[
+                    Kind::Cycle(Shape::G2Item, Realtime),
+                    Kind::StaleRead,
+                    Kind::NonMonotonic,
+                    Kind::RevisionOrder,
+                    // No model of transactions speaks of watches; who asks for the strongest asks for these too.
+                    Kind::WatchGap,
+                    Kind::WatchDuplicate,
+                    Kind::WatchOrder,
+                    Kind::WatchDisagreement,
+                ],
             ),
         };
         Rules {

@@ -102,6 +102,7 @@ pub fn long_fork(
         model: "long-fork",
         expected: options.consistency_models.clone(),
         given_up: Vec::new(),
+        doubt: None,
         notes: Vec::new(),
     };
     let said = |id: OpId| {

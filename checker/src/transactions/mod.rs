@@ -30,7 +30,7 @@
 //! infer versions and dependencies and find what needs no graph (`list_append`, `rw_register`), the graph holds
 //! them with the orders of processes and time (`graph`), cycles are searched in it (`search`) and explained
 //! (`explain`), and anomalies decide which consistency models are ruled out (`anomaly`, `consistency`). Bank
-//! and long-fork histories need no graph.
+//! and long-fork histories need no graph; nor do watches and numbers that only grow, which tell their order.
 //!
 //! Rules that hold throughout:
 //! - a transaction that failed did not happen; who read from it shows an aborted read;
@@ -74,13 +74,16 @@ mod graph;
 mod list_append;
 mod long_fork;
 mod met;
+mod monotonic;
 mod node;
+mod passed;
 mod rw_register;
 mod search;
 mod simulate;
 mod transaction;
 mod verdict;
 mod version_order;
+mod watch;
 
 use std::time::{Duration, Instant};
 
@@ -90,8 +93,10 @@ pub use bank::{BankOptions, bank};
 pub use consistency::ConsistencyModel;
 pub use graph::Relation;
 pub use long_fork::long_fork;
+pub use monotonic::monotonic;
 pub use rw_register::{RegisterOptions, Unwritten};
 pub use simulate::{Store, TransactionSimulation, Workload};
+pub use watch::watch;
 
 pub use verdict::check;
 
@@ -214,6 +219,7 @@ fn judge(
         model: transactions.form.as_str(),
         expected: options.consistency_models.clone(),
         given_up: cycles.given_up,
+        doubt: None,
         notes,
     };
     TransactionAnalysis::new(frame, findings, |id| transactions.said(id), begun.elapsed())

@@ -8,7 +8,7 @@ use crate::verdict::{
 };
 
 use super::analysis::{Anomalies, Case, TransactionAnalysis};
-use super::{TransactionOptions, bank, list_append, long_fork, rw_register};
+use super::{TransactionOptions, bank, list_append, long_fork, monotonic, rw_register, watch};
 
 /// Checks a history by one of the models of transactions.
 ///
@@ -24,6 +24,8 @@ pub fn check(
         ModelName::RwRegister => rw_register(history, options),
         ModelName::LongFork => long_fork(history, options),
         ModelName::Bank => bank(history, options),
+        ModelName::Watch => watch(history, options),
+        ModelName::Monotonic => monotonic(history, options),
         other => Err(HistoryError::Malformed {
             place: history
                 .operations()
@@ -39,6 +41,12 @@ pub(crate) fn suggested(history: &History) -> Option<ModelName> {
     let are = |names: &[&str]| !history.is_empty() && history.operations().all(|op| names.contains(&op.f()));
     if are(&["read", "transfer"]) && history.knows("transfer") {
         return Some(ModelName::Bank);
+    }
+    if are(&["inc", "read"]) && history.knows("inc") {
+        return Some(ModelName::Monotonic);
+    }
+    if history.knows("watch") {
+        return Some(ModelName::Watch);
     }
     if !are(&["txn"]) {
         return None;
@@ -64,7 +72,10 @@ impl TransactionAnalysis {
                 let sentence = self.sentence.clone().unwrap_or_default();
                 Verdict::Illegal(Box::new(counterexample(history, worst, sentence, init.clone())))
             }
-            (Validity::Unknown, _) => Verdict::Unknown(Limit::Stopped),
+            (Validity::Unknown, _) => Verdict::Unknown(match &self.unknown {
+                Some(why) => Limit::NoEvidence { why: why.clone() },
+                None => Limit::Stopped,
+            }),
             _ => Verdict::Linearizable(Witness::default()),
         };
         Analysis {

@@ -8,6 +8,7 @@ mod random;
 mod scenarios;
 mod script;
 mod stores;
+mod streams;
 
 /// A number from the environment, for longer runs (`CHECKER_CASES`) and to repeat one (`CHECKER_SEED`).
 fn setting(name: &str, default: u64) -> u64 {

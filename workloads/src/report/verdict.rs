@@ -73,6 +73,7 @@ fn said(limit: &Limit) -> String {
             stand,
         ),
         Limit::ModelPanicked { message, stand } => (format!("The model itself failed ({message})"), stand),
+        Limit::NoEvidence { why } => return format!("The history is no evidence: {why}."),
         Limit::Stopped => return "The check was stopped before it had an answer.".to_owned(),
     };
     let key = stand

@@ -281,10 +281,8 @@ fn ran_out(limit: &Limit) -> String {
                 .as_ref()
                 .map_or(String::new(), |key| format!(" on key {key}"))
         ),
-        other => format!(
-            "the checker gave up: {}",
-            serde_json::to_string(other).unwrap_or_default()
-        ),
+        Limit::NoEvidence { why } => format!("the history is no evidence: {why}"),
+        other => format!("the checker gave up: {other}"),
     }
 }
 
