@@ -89,8 +89,12 @@ impl Recorder {
     ) -> Nanos {
         let mut event = of_client(process, node, invocation, EventKind::Ok);
         match outcome {
-            Outcome::Ok { value: Some(value) } => event.value = value.clone(),
-            Outcome::Ok { value: None } => {}
+            Outcome::Ok { value, rev } => {
+                if let Some(value) = value {
+                    event.value = value.clone();
+                }
+                event.rev = *rev;
+            }
             Outcome::Mismatch { current } => {
                 event.kind = EventKind::Fail;
                 event.error = Some("mismatch".to_owned());

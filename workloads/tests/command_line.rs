@@ -309,6 +309,29 @@ fn ctrl_c_checks_what_there_is() {
 }
 
 #[test]
+fn ctrl_c_after_the_load_loses_nothing_and_a_second_one_ends_it() {
+    let dir = folder();
+    let mut run = Run::start(dir.path(), &[&QUIET[..], &["--time-limit", "3s"]].concat());
+    run.until("load over; healing");
+    kill(run.pid(), Signal::SIGINT).expect("signalled");
+    let (code, seen) = run.end();
+    // All that the load was to do it has done: healing, final reads and the check go on to their end.
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(dir.path().join("store/latest/results.json").is_file());
+    all_gone(dir.path());
+
+    let mut run = Run::start(dir.path(), &[&QUIET[..], &["--time-limit", "10m"]].concat());
+    run.until("op/s");
+    kill(run.pid(), Signal::SIGINT).expect("signalled");
+    run.until("again ends at once");
+    kill(run.pid(), Signal::SIGINT).expect("signalled");
+    let (code, seen) = run.end();
+    // Whoever is very slow to ask again finds it judged.
+    assert!(matches!(code, Some(255 | 2)), "{code:?}: {seen}");
+    all_gone(dir.path());
+}
+
+#[test]
 fn sigkill_leaves_nothing_running_and_a_history_that_can_be_judged() {
     let dir = folder();
     let mut run = Run::start(dir.path(), &[&QUIET[..], &["--time-limit", "10m"]].concat());

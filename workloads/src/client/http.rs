@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use reqwest::Url;
 use serde_json::Value as Json;
+use tokio::time::Instant;
 
 use super::{Lost, Transport};
-use crate::system::{Answer, Body, Call, Method};
+use crate::system::{Answer, Body, Call, Change, Encoding, Method, Stream};
 
 /// An answer larger than this is not read to its end: the store is broken, or it is no such store.
 const LARGEST_ANSWER: usize = 4 << 20;
@@ -86,6 +87,65 @@ impl Http {
             }
         }
         Ok(Answer::new(status, &body))
+    }
+}
+
+/// What came of listening to a stream.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// The changes that it told.
+    Changes(Vec<Change>),
+    /// An answer that is no stream.
+    Other(Answer),
+}
+
+impl Http {
+    /// Listens to a stream of changes until `until`, until it told the revision `wanted`, or until it ends.
+    ///
+    /// # Errors
+    /// When there was no answer at all, or it broke before it told anything, or it told what is no change.
+    pub(super) async fn follow(
+        &self,
+        node: SocketAddr,
+        call: Call,
+        stream: &Stream,
+        encoding: Encoding,
+        until: Instant,
+        wanted: Option<i64>,
+    ) -> Result<Heard, Lost> {
+        let request = self.request(node, call).map_err(Lost::unsent)?;
+        let sent = tokio::time::timeout_at(until, self.client.execute(request)).await;
+        let mut response = match sent {
+            Ok(sent) => sent.map_err(|error| lost(&error))?,
+            Err(_) => return Err(Lost::underway("timeout")),
+        };
+        if response.status() != 200 {
+            let status = response.status().as_u16();
+            let body = tokio::time::timeout_at(until, response.bytes()).await;
+            let body = body.map_err(Lost::underway)?.map_err(|error| lost(&error))?;
+            return Ok(Heard::Other(Answer::new(status, &body)));
+        }
+        let (mut arrived, mut told, mut size) = (Vec::new(), Vec::new(), 0);
+        while wanted.is_none_or(|wanted| told.iter().all(|(rev, ..): &Change| *rev < wanted)) {
+            let Ok(chunk) = tokio::time::timeout_at(until, response.chunk()).await else {
+                break;
+            };
+            match chunk {
+                Ok(Some(chunk)) => {
+                    size += chunk.len();
+                    arrived.extend_from_slice(&chunk);
+                }
+                // What was told before it broke was told.
+                Ok(None) => break,
+                Err(_) if !told.is_empty() => break,
+                Err(error) => return Err(lost(&error)),
+            }
+            told.extend(stream.take(&mut arrived, encoding).map_err(Lost::underway)?);
+            if size > LARGEST_ANSWER {
+                break;
+            }
+        }
+        Ok(Heard::Changes(told))
     }
 }
 

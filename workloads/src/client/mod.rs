@@ -27,9 +27,13 @@ use tokio::time::Instant;
 use crate::cluster::Network;
 use crate::generator::Invocation;
 use crate::system::{
-    Answer, Bindings, Call, DriverKind, LeaderProbe, Operation, Outcome, Ruling, System, classify, is_read,
-    unmatched,
+    Answer, Bindings, Call, DriverKind, LeaderProbe, Operation, Outcome, Ruling, Step, Stream, System,
+    classify, is_read, unmatched,
 };
+use http::Heard;
+
+/// How long a watch listens before it says what it heard; the next one goes on from there.
+const LISTENS: Duration = Duration::from_millis(700);
 
 /// Carries requests to nodes.
 pub(crate) trait Transport {
@@ -182,6 +186,9 @@ impl Client {
         for step in &operation.steps {
             let reads_only = said.reads_only || step.reads_only;
             let call = step.call.fill(&bindings, said.named);
+            if let Some(stream) = &step.stream {
+                return self.follow(system, address, step, stream, call, &bindings).await;
+            }
             let answer = match tokio::time::timeout_at(deadline, self.exchange(address, call)).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(lost)) => return lost_outcome(wrote || (lost.sent && !reads_only), lost.error),
@@ -200,6 +207,45 @@ impl Client {
             }
         }
         lost_outcome(wrote, "the last step went on to nowhere".to_owned())
+    }
+
+    /// Hears what a stream tells, for a while, or until it told a revision that the watch asks for.
+    async fn follow(
+        &self,
+        system: &System,
+        node: SocketAddr,
+        step: &Step,
+        stream: &Stream,
+        call: Call,
+        bindings: &Bindings<'_>,
+    ) -> Outcome {
+        let wanted = bindings.number("to");
+        let until = Instant::now() + self.patience.min(LISTENS);
+        let heard = self
+            .http
+            .follow(node, call, stream, system.values.encode, until, wanted)
+            .await;
+        let told = match heard {
+            Ok(Heard::Changes(told)) => told,
+            Ok(Heard::Other(answer)) => {
+                return match classify(&step.rules, &answer, system.values.encode, bindings) {
+                    Some(Ruling::Done(outcome)) => outcome,
+                    _ => unmatched(true, &answer),
+                };
+            }
+            Err(lost) => return lost_outcome(false, lost.error),
+        };
+        let last = told.iter().map(|(rev, ..)| *rev).max();
+        if let Some(wanted) = wanted
+            && last < Some(wanted)
+        {
+            let error = format!("revision {wanted} was not told within {LISTENS:?}");
+            return Outcome::Fail { error };
+        }
+        let told = told
+            .into_iter()
+            .map(|(rev, key, value)| Value::List(vec![Value::Int(rev), key, value]));
+        Outcome::told(Value::List(told.collect()))
     }
 
     /// Whether the node says that it can serve; else what it says.
@@ -274,9 +320,10 @@ impl Client {
             &Bindings::new(),
         );
         let leader = match ruled {
-            Some(Ruling::Done(Outcome::Ok { value: None })) => Leader::Itself,
+            Some(Ruling::Done(Outcome::Ok { value: None, .. })) => Leader::Itself,
             Some(Ruling::Done(Outcome::Ok {
                 value: Some(Value::Str(name)),
+                ..
             })) => Leader::Named(name.to_string()),
             _ => Leader::Another,
         };
@@ -366,8 +413,29 @@ fn bind<'a>(system: &'a System, invocation: &'a Invocation) -> Bindings<'a> {
             .value("old", &pair[0], encoding)
             .value("new", &pair[1], encoding)
             .value("value", &pair[1], encoding),
+        Value::Map(asked) if invocation.f == "watch" => bind_watch(bindings, asked),
         value => bindings.value("value", value, encoding),
     }
+}
+
+/// What a watch asks for: the keys that begin with `prefix`, changes after revision `from`, up to `to`.
+fn bind_watch<'a>(bindings: Bindings<'a>, asked: &'a [(Value, Value)]) -> Bindings<'a> {
+    asked.iter().fold(bindings, |bindings, (name, asked)| {
+        match (name.as_str().unwrap_or_default(), asked) {
+            ("from", Value::Int(from)) => bindings
+                .json("from", Json::from(*from))
+                .json("next", Json::from(from + 1)),
+            ("to", Value::Int(to)) => bindings.json("to", Json::from(*to)),
+            ("prefix", Value::Str(prefix)) => {
+                // One that ends in the last of all characters has nothing after it: the keys of loads are ASCII.
+                let mut after = prefix.to_string();
+                let last = after.pop().and_then(|last| char::from_u32(u32::from(last) + 1));
+                after.extend(last);
+                bindings.text("prefix", prefix.to_string()).text("after", after)
+            }
+            _ => bindings,
+        }
+    })
 }
 
 /// The outcome of an operation that got no whole answer.

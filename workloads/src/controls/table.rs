@@ -208,4 +208,17 @@ pub const ROWS: &[Row] = &[
         rate: 200,
         ..LEGAL
     },
+    // Before 2.10 the leader of a stream holds a conditional write against what it has applied, not against what
+    // it has proposed (nats-server issue 4320): of two at once both are accepted.
+    Row {
+        name: "nats, conditional writes",
+        system: "nats",
+        ..ILLEGAL
+    },
+    Row {
+        name: "nats, plain writes",
+        system: "nats",
+        workload: "register",
+        ..LEGAL
+    },
 ];

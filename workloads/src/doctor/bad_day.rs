@@ -58,7 +58,7 @@ pub fn too_trusting(system: &System) -> Vec<Finding> {
                 ));
             }
             if is_read(name)
-                && let Some(Outcome::Ok { value }) = ruled(200, "<html>It works!</html>")
+                && let Some(Outcome::Ok { value, .. }) = ruled(200, "<html>It works!</html>")
             {
                 let value = value.map_or_else(|| "no value".to_owned(), |value| value.to_string());
                 findings.push(Finding::new(

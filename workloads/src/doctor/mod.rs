@@ -179,8 +179,10 @@ async fn when_stopped(system: &System, client: &Client, node: SocketAddr, state:
 
 fn shown(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Ok { value: Some(value) } => format!("ok, {value}"),
-        Outcome::Ok { value: None } => "ok".to_owned(),
+        Outcome::Ok {
+            value: Some(value), ..
+        } => format!("ok, {value}"),
+        Outcome::Ok { value: None, .. } => "ok".to_owned(),
         Outcome::Mismatch { current: Some(value) } => format!("mismatch, it is {value}"),
         Outcome::Mismatch { current: None } => "mismatch".to_owned(),
         Outcome::Fail { error } => format!("fail: {error}"),

@@ -138,8 +138,13 @@ impl Trial {
         }
         match (&self.expected, outcome) {
             (Expected::Anything, _) => None,
-            (Expected::Read(wanted), Outcome::Ok { value: Some(read) }) if read == wanted => None,
-            (Expected::Read(Value::Nil), Outcome::Ok { value }) => Some(format!(
+            (
+                Expected::Read(wanted),
+                Outcome::Ok {
+                    value: Some(read), ..
+                },
+            ) if read == wanted => None,
+            (Expected::Read(Value::Nil), Outcome::Ok { value, .. }) => Some(format!(
                 "{what} read {}: nothing was there; a rule with `missing = true` must come before the one that matched",
                 value
                     .as_ref()
@@ -149,11 +154,12 @@ impl Trial {
                 Expected::Read(wanted),
                 Outcome::Ok {
                     value: Some(Value::Nil),
+                    ..
                 },
             ) => Some(format!(
                 "{what} read nothing, but {wanted} was written: a rule with `missing = true` matches too much"
             )),
-            (Expected::Read(wanted), Outcome::Ok { value }) => Some(format!(
+            (Expected::Read(wanted), Outcome::Ok { value, .. }) => Some(format!(
                 "{what} read {}, but {wanted} was written: look at `value` of the rule and at [values] encode",
                 value
                     .as_ref()

@@ -38,7 +38,7 @@ fn trace(mut generator: impl Generator, workers: usize) -> String {
             let outcome = if count % 5 == 4 {
                 Outcome::Fail { error: "no".into() }
             } else {
-                Outcome::Ok { value: None }
+                Outcome::DONE
             };
             generator.update(context, &invocation, &outcome);
         }
@@ -174,6 +174,7 @@ fn workloads_do_what_their_golden_files_say() {
             appends: true,
             deletes: true,
             repeats: true,
+            transactions: true,
         };
         check(
             &format!("workload-{}", workload.name),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use checker::history::Value;
 use rand::rngs::ChaCha12Rng;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::{Context, Generator, Invocation, Next, Repeat, Window};
@@ -81,8 +82,33 @@ const LATE_MS: std::ops::Range<u64> = 500..4_000;
 pub struct Mixed {
     options: MixedOptions,
     rng: ChaCha12Rng,
+    deck: Deck,
     window: Window<Key>,
     next_request: u64,
+}
+
+/// The kinds of keys, dealt like cards: as many of each as it weighs before any comes again, and one of each first.
+/// So a short run has some of every kind, and none is evidence of less than it says.
+#[derive(Debug, Default)]
+struct Deck(Vec<Kind>);
+
+impl Deck {
+    fn deal(&mut self, kinds: &[(Kind, u32)], rng: &mut ChaCha12Rng) -> Kind {
+        if self.0.is_empty() {
+            let of = |(kind, count): (Kind, u32)| std::iter::repeat_n(kind, count as usize);
+            let weighty = kinds.iter().copied().filter(|(_, weight)| *weight > 0);
+            let mut rest: Vec<Kind> = weighty
+                .clone()
+                .flat_map(|(kind, weight)| of((kind, weight - 1)))
+                .collect();
+            let mut first: Vec<Kind> = weighty.map(|(kind, _)| kind).collect();
+            rest.shuffle(rng);
+            first.shuffle(rng);
+            // Dealt from the end.
+            self.0 = rest.into_iter().chain(first).collect();
+        }
+        self.0.pop().expect("some kind of key weighs something")
+    }
 }
 
 #[derive(Debug)]
@@ -109,10 +135,12 @@ impl Mixed {
             "a mix needs a kind of key"
         );
         let mut rng = ChaCha12Rng::seed_from_u64(options.seed);
-        let window = Window::new(options.keys, || options.fresh_key(&mut rng));
+        let mut deck = Deck::default();
+        let window = Window::new(options.keys, || options.fresh_key(&mut deck, &mut rng));
         Self {
             options,
             rng,
+            deck,
             window,
             next_request: 0,
         }
@@ -174,15 +202,8 @@ impl MixedOptions {
     }
 
     /// A key that nobody has used, and after how many operations it retires.
-    fn fresh_key(&self, rng: &mut ChaCha12Rng) -> (Key, u32) {
-        let weights: u32 = self.kinds.iter().map(|(_, weight)| weight).sum();
-        let mut dice = rng.random_range(0..weights);
-        let drawn = self.kinds.iter().find(|(_, weight)| {
-            let here = dice < *weight;
-            dice = dice.saturating_sub(*weight);
-            here
-        });
-        let (kind, _) = *drawn.expect("the dice stay below the sum of the weights");
+    fn fresh_key(&self, deck: &mut Deck, rng: &mut ChaCha12Rng) -> (Key, u32) {
+        let kind = deck.deal(&self.kinds, rng);
         let operations = match kind {
             Kind::Plain | Kind::Register | Kind::Mortal => self.operations_per_key,
             Kind::Text | Kind::Repeated => self.operations_per_key.div_ceil(2),
@@ -226,8 +247,8 @@ impl Generator for Mixed {
         let dice: f64 = self.rng.random();
         let stale = self.rng.random_range(0..KNOWN);
         let hopeless = self.rng.random_bool(self.options.hopeless).then_some(stale);
-        let (options, rng) = (&self.options, &mut self.rng);
-        let (name, key) = self.window.take(place, || options.fresh_key(rng));
+        let (options, rng, deck) = (&self.options, &mut self.rng, &mut self.deck);
+        let (name, key) = self.window.take(place, || options.fresh_key(deck, rng));
         let (f, value) = if read {
             ("get", Value::Nil)
         } else {
@@ -253,9 +274,14 @@ impl Generator for Mixed {
             return;
         };
         let seen = match (outcome, &invocation.value) {
-            (Outcome::Ok { value: Some(value) }, _) => value.clone(),
-            (Outcome::Ok { value: None }, Value::List(pair)) => pair[1].clone(),
-            (Outcome::Ok { value: None }, value) => value.clone(),
+            (
+                Outcome::Ok {
+                    value: Some(value), ..
+                },
+                _,
+            ) => value.clone(),
+            (Outcome::Ok { value: None, .. }, Value::List(pair)) => pair[1].clone(),
+            (Outcome::Ok { value: None, .. }, value) => value.clone(),
             (Outcome::Mismatch { current: Some(value) }, _) => value.clone(),
             _ => return,
         };
@@ -264,6 +290,33 @@ impl Generator for Mixed {
                 key.known.pop_front();
             }
             key.known.push_back(seen);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_dealt_like_cards_and_one_of_each_first() {
+        let kinds = [
+            (Kind::Register, 4),
+            (Kind::Mortal, 2),
+            (Kind::Plain, 0),
+            (Kind::Text, 2),
+            (Kind::Repeated, 3),
+        ];
+        let count = |dealt: &[Kind], kind| dealt.iter().filter(|other| **other == kind).count();
+        for seed in 0..50 {
+            let (mut deck, mut rng) = (Deck::default(), ChaCha12Rng::seed_from_u64(seed));
+            for round in 0..3 {
+                let dealt: Vec<Kind> = (0..11).map(|_| deck.deal(&kinds, &mut rng)).collect();
+                for (kind, weight) in kinds {
+                    assert_eq!(count(&dealt, kind), weight as usize, "seed {seed}, round {round}");
+                    assert_eq!(count(&dealt[..4], kind), usize::from(weight > 0), "seed {seed}");
+                }
+            }
         }
     }
 }

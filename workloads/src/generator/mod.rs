@@ -151,6 +151,7 @@ mod tests {
                 };
                 let outcome = Outcome::Ok {
                     value: (invocation.f == "get").then_some(Value::Nil),
+                    rev: None,
                 };
                 generator.update(context, &invocation, &outcome);
                 invocation
@@ -255,9 +256,7 @@ mod tests {
                             }
                         } else {
                             read.push((worker % 2, invocation.key.clone()));
-                            Outcome::Ok {
-                                value: Some(Value::Nil),
-                            }
+                            Outcome::told(Value::Nil)
                         };
                         generator.update(context(now, worker), &invocation, &outcome);
                     }

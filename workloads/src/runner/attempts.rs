@@ -68,7 +68,7 @@ mod tests {
         let fail = || Outcome::Fail {
             error: "no leader".into(),
         };
-        let ok = || Outcome::Ok { value: None };
+        let ok = || Outcome::DONE;
         assert_eq!(after(None, fail()), fail());
         assert_eq!(after(None, info()), info());
         assert_eq!(after(Some(info()), ok()), ok());

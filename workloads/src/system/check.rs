@@ -8,6 +8,9 @@ use super::{DriverKind, System};
 
 /// Names of the placeholders that operations may use.
 const OPERATION_PLACEHOLDERS: &[&str] = &["key", "value", "old", "new", REQUEST];
+/// Names of the placeholders that a watch may use besides: the revision after which changes are wanted and the
+/// one after that, what the keys begin with, and the first text that comes after all that begin so.
+const WATCH_PLACEHOLDERS: &[&str] = &["from", "next", "prefix", "after"];
 /// Names of the placeholders that a node's texts may use.
 const NODE_PLACEHOLDERS: &[&str] = &[
     "program", "node", "address", "index", "data", "members", "first", "nodes", "here",
@@ -131,7 +134,28 @@ fn check_operation(
 ) -> Result<(), Problem> {
     let mut captured: Vec<&str> = Vec::new();
     for (number, step) in operation.steps.iter().enumerate() {
-        let allowed = [&captured[..], OPERATION_PLACEHOLDERS].concat();
+        let of_watch = if name == "watch" { WATCH_PLACEHOLDERS } else { &[] };
+        let allowed = [&captured[..], OPERATION_PLACEHOLDERS, of_watch].concat();
+        match (&step.stream, driver) {
+            (Some(_), DriverKind::Http) if name == "watch" => {}
+            (Some(_), DriverKind::Http) => {
+                return Err(Problem::new(
+                    section,
+                    "stream",
+                    "`stream` is for [operation.watch] only",
+                ));
+            }
+            (Some(_), _) => {
+                let message =
+                    "`stream` is for HTTP; this system's driver is a native client, which cannot watch";
+                return Err(Problem::new(section, "stream", message));
+            }
+            (None, _) if name == "watch" => {
+                let message = "a watch needs `stream`: how the answer, which goes on, tells changes";
+                return Err(Problem::new(section, "", message));
+            }
+            (None, _) => {}
+        }
         check_call(driver, section, &step.call, &allowed, params)?;
         let place = Place {
             step: number,

@@ -22,7 +22,7 @@ fn fields(after: &str) -> Vec<String> {
 #[test]
 fn the_template_is_valid() {
     let system = System::parse(TEMPLATE, std::path::Path::new("systems/template.toml"));
-    assert_eq!(system.expect("valid").operation.len(), 4);
+    assert_eq!(system.expect("valid").operation.len(), 5);
 }
 
 #[test]

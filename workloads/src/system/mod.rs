@@ -21,6 +21,7 @@ mod pointer;
 mod problem;
 mod rules;
 mod shipped;
+mod stream;
 mod template;
 
 pub use node::{Node, Ready, StateProbe};
@@ -30,6 +31,8 @@ pub use problem::SystemError;
 pub(crate) use problem::nearest;
 pub use rules::{Answer, Outcome, OutcomeKind, Rule, StatusPattern};
 pub(crate) use rules::{Ruling, classify};
+pub(crate) use stream::Change;
+pub use stream::{Stream, StreamForm};
 pub use template::{Bindings, JsonTemplate, Template, TemplateError};
 
 use std::collections::BTreeMap;
@@ -184,7 +187,7 @@ const MAELSTROM_READY: Duration = Duration::from_secs(10);
 
 /// Whether the operation called `f` only reads: losing its answer loses nothing.
 pub(crate) fn is_read(f: &str) -> bool {
-    matches!(f, "get" | "read" | "scan")
+    matches!(f, "get" | "read" | "scan" | "watch")
 }
 
 impl System {
@@ -389,12 +392,7 @@ mod tests {
             system.classify("cas", &refused(22)),
             Outcome::Mismatch { .. }
         ));
-        assert_eq!(
-            system.classify("get", &refused(20)),
-            Outcome::Ok {
-                value: Some(Value::Nil)
-            }
-        );
+        assert_eq!(system.classify("get", &refused(20)), Outcome::told(Value::Nil));
     }
 
     #[test]
@@ -443,25 +441,19 @@ mod tests {
             (
                 "get",
                 answer(200, r#"{"key":"a","value":"7","version":3}"#),
-                Outcome::Ok {
-                    value: Some(Value::Int(7)),
-                },
+                Outcome::told(Value::Int(7)),
             ),
             (
                 "get",
                 answer(200, r#"{"key":"a","value":"07"}"#),
-                Outcome::Ok {
-                    value: Some(Value::from("07")),
-                },
+                Outcome::told(Value::from("07")),
             ),
             (
                 "get",
                 answer(404, r#"{"error":"not_found","message":""}"#),
-                Outcome::Ok {
-                    value: Some(Value::Nil),
-                },
+                Outcome::told(Value::Nil),
             ),
-            ("set", answer(200, r#"{"ok":true}"#), Outcome::Ok { value: None }),
+            ("set", answer(200, r#"{"ok":true}"#), Outcome::DONE),
             (
                 "cas",
                 answer(409, r#"{"error":"mismatch","current":"4"}"#),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::rules::{OutcomeKind, Rule};
+use super::stream::Stream;
 use super::template::{Bindings, JsonTemplate, Template};
 
 /// The placeholder for the name that all attempts of one operation share.
@@ -23,7 +24,7 @@ pub enum Method {
 
 /// How one operation is spoken and understood.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "RawOperation")]
+#[serde(try_from = "RawRequest")]
 pub struct Operation {
     /// Its requests, in order. All but the last must have a rule with outcome `next`.
     pub steps: Vec<Step>,
@@ -38,6 +39,8 @@ pub struct Step {
     pub reads_only: bool,
     /// The rules that classify the answer, first match wins.
     pub rules: Vec<Rule>,
+    /// How an answer that goes on tells changes; its rules are then for answers of another status than 200.
+    pub stream: Option<Stream>,
 }
 
 /// A request with placeholders.
@@ -173,10 +176,13 @@ impl CallTemplate {
     }
 }
 
-/// The fields of a request, as the file has them.
+/// An operation or one of its steps, as the file has it: the fields of a request, or `steps`.
+///
+/// One type for both, since flattening one into the other would lose the line of a mistake: serde then reads
+/// everything before it can refuse a field.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawStep {
+struct RawRequest {
     method: Option<Method>,
     path: Option<Template>,
     #[serde(default)]
@@ -186,85 +192,59 @@ struct RawStep {
     json: Option<JsonTemplate>,
     body: Option<Template>,
     command: Option<Vec<Template>>,
-    #[serde(default)]
-    reads_only: bool,
-    #[serde(default)]
-    rules: Vec<Rule>,
-}
-
-/// An operation, as the file has it: the fields of its one request, or `steps`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawOperation {
-    method: Option<Method>,
-    path: Option<Template>,
-    #[serde(default)]
-    query: BTreeMap<String, Template>,
-    #[serde(default)]
-    headers: BTreeMap<String, Template>,
-    json: Option<JsonTemplate>,
-    body: Option<Template>,
-    command: Option<Vec<Template>>,
+    stream: Option<Stream>,
     #[serde(default)]
     reads_only: bool,
     #[serde(default)]
     rules: Vec<Rule>,
     #[serde(default)]
-    steps: Vec<RawStep>,
+    steps: Vec<RawRequest>,
 }
 
-impl TryFrom<RawOperation> for Operation {
+impl TryFrom<RawRequest> for Operation {
     type Error = String;
 
-    fn try_from(raw: RawOperation) -> Result<Self, String> {
-        let only = RawStep {
-            method: raw.method,
-            path: raw.path,
-            query: raw.query,
-            headers: raw.headers,
-            json: raw.json,
-            body: raw.body,
-            command: raw.command,
-            reads_only: raw.reads_only,
-            rules: raw.rules,
-        };
-        let steps = if raw.steps.is_empty() {
-            vec![Step::try_from(only)?]
+    fn try_from(mut raw: RawRequest) -> Result<Self, String> {
+        let steps = std::mem::take(&mut raw.steps);
+        let steps = if steps.is_empty() {
+            vec![Step::try_from(raw)?]
         } else {
-            if only.path.is_some() || only.command.is_some() || !only.rules.is_empty() {
+            if raw.path.is_some() || raw.command.is_some() || !raw.rules.is_empty() {
                 return Err("an operation with `steps` has its path, command and rules in them".to_owned());
             }
-            raw.steps
-                .into_iter()
-                .map(Step::try_from)
-                .collect::<Result<_, _>>()?
+            steps.into_iter().map(Step::try_from).collect::<Result<_, _>>()?
         };
         Ok(Self { steps })
     }
 }
 
-impl TryFrom<RawStep> for Step {
+impl TryFrom<RawRequest> for Step {
     type Error = String;
 
-    fn try_from(raw: RawStep) -> Result<Self, String> {
-        let call = call(
-            raw.method,
-            raw.path,
-            raw.query,
-            raw.headers,
-            raw.json,
-            raw.body,
-            raw.command,
-        )?;
+    fn try_from(raw: RawRequest) -> Result<Self, String> {
+        if !raw.steps.is_empty() {
+            return Err("a step has no `steps` of its own".to_owned());
+        }
         Ok(Self {
-            call,
             reads_only: raw.reads_only,
             rules: raw.rules,
+            stream: raw.stream,
+            call: CallTemplate::try_from(RawCall {
+                method: raw.method,
+                path: raw.path,
+                query: raw.query,
+                headers: raw.headers,
+                json: raw.json,
+                body: raw.body,
+                command: raw.command,
+            })?,
         })
     }
 }
 
-fn call(
+/// The fields that make a call, over HTTP or native.
+#[derive(Debug, Default)]
+struct RawCall {
     method: Option<Method>,
     path: Option<Template>,
     query: BTreeMap<String, Template>,
@@ -272,28 +252,34 @@ fn call(
     json: Option<JsonTemplate>,
     body: Option<Template>,
     command: Option<Vec<Template>>,
-) -> Result<CallTemplate, String> {
-    match (path, command) {
-        (Some(path), None) => {
-            let body = match (json, body) {
-                (Some(_), Some(_)) => return Err("a request has `json` or `body`, not both".to_owned()),
-                (json, body) => json.map(BodyTemplate::Json).or(body.map(BodyTemplate::Text)),
-            };
-            Ok(CallTemplate::Http {
-                method: method.unwrap_or(Method::Get),
-                path,
-                query,
-                headers,
-                body,
-            })
-        }
-        (None, Some(words)) if words.is_empty() => Err("`command` has no words".to_owned()),
-        (None, Some(words)) => Ok(CallTemplate::Command(words)),
-        (Some(_), Some(_)) => {
-            Err("a request has `path` (over HTTP) or `command` (native), not both".to_owned())
-        }
-        (None, None) => {
-            Err("a request needs `path` (over HTTP) or `command` (for a native client)".to_owned())
+}
+
+impl TryFrom<RawCall> for CallTemplate {
+    type Error = String;
+
+    fn try_from(raw: RawCall) -> Result<Self, String> {
+        match (raw.path, raw.command) {
+            (Some(path), None) => {
+                let body = match (raw.json, raw.body) {
+                    (Some(_), Some(_)) => return Err("a request has `json` or `body`, not both".to_owned()),
+                    (json, body) => json.map(BodyTemplate::Json).or(body.map(BodyTemplate::Text)),
+                };
+                Ok(Self::Http {
+                    method: raw.method.unwrap_or(Method::Get),
+                    path,
+                    query: raw.query,
+                    headers: raw.headers,
+                    body,
+                })
+            }
+            (None, Some(words)) if words.is_empty() => Err("`command` has no words".to_owned()),
+            (None, Some(words)) => Ok(Self::Command(words)),
+            (Some(_), Some(_)) => {
+                Err("a request has `path` (over HTTP) or `command` (native), not both".to_owned())
+            }
+            (None, None) => {
+                Err("a request needs `path` (over HTTP) or `command` (for a native client)".to_owned())
+            }
         }
     }
 }
@@ -350,9 +336,14 @@ impl TryFrom<RawLeader> for LeaderProbe {
     type Error = String;
 
     fn try_from(raw: RawLeader) -> Result<Self, String> {
-        let none = BTreeMap::new;
         Ok(Self {
-            call: call(raw.method, raw.path, none(), none(), raw.json, None, raw.command)?,
+            call: CallTemplate::try_from(RawCall {
+                method: raw.method,
+                path: raw.path,
+                json: raw.json,
+                command: raw.command,
+                ..RawCall::default()
+            })?,
             rules: raw.rules,
             term: raw.term,
         })

@@ -18,6 +18,8 @@ pub enum Outcome {
     Ok {
         /// The value read; `None` where the operation returns none.
         value: Option<Value>,
+        /// The revision at which a write was made, where the store tells it and its file says where.
+        rev: Option<i64>,
     },
     /// A cas compared, found something else and changed nothing: an observation.
     Mismatch {
@@ -34,6 +36,23 @@ pub enum Outcome {
         /// Why nobody knows, for a person.
         error: String,
     },
+}
+
+impl Outcome {
+    /// It happened, and returned nothing.
+    pub const DONE: Self = Self::Ok {
+        value: None,
+        rev: None,
+    };
+
+    /// It happened and returned `value`.
+    #[must_use]
+    pub const fn told(value: Value) -> Self {
+        Self::Ok {
+            value: Some(value),
+            rev: None,
+        }
+    }
 }
 
 /// What a rule makes of an answer.
@@ -90,6 +109,9 @@ pub struct Rule {
     pub missing: bool,
     /// JSON pointer to what a cas found instead.
     pub current: Option<Pointer>,
+    /// JSON pointer to the revision at which a write was made: a whole number that grows with every write of the
+    /// store.
+    pub rev: Option<Pointer>,
     /// For `next`: names for later steps, and where in the answer their values stand. The rule does not match
     /// where one leads nowhere.
     #[serde(default)]
@@ -166,6 +188,7 @@ impl Rule {
             value: None,
             missing: false,
             current: None,
+            rev: None,
             capture: BTreeMap::new(),
         }
     }
@@ -207,6 +230,9 @@ impl Rule {
         if self.current.is_some() && self.outcome != OutcomeKind::Mismatch {
             return Err("`current` belongs to a mismatch".to_owned());
         }
+        if self.rev.is_some() && (self.outcome != OutcomeKind::Ok || is_read(operation)) {
+            return Err("`rev` belongs to an ok write".to_owned());
+        }
         if !self.capture.is_empty() && self.outcome != OutcomeKind::Next {
             return Err("`capture` belongs to `next`".to_owned());
         }
@@ -246,13 +272,12 @@ impl Rule {
             return None;
         }
         let outcome = match self.outcome {
-            OutcomeKind::Ok => match &self.value {
-                Some(pointer) => Outcome::Ok {
-                    value: Some(encoding.decode(&at(pointer)?)),
+            OutcomeKind::Ok => Outcome::Ok {
+                value: match &self.value {
+                    Some(pointer) => Some(encoding.decode(&at(pointer)?)),
+                    None => self.missing.then_some(Value::Nil),
                 },
-                None => Outcome::Ok {
-                    value: self.missing.then_some(Value::Nil),
-                },
+                rev: self.rev.as_ref().and_then(at).as_ref().and_then(whole),
             },
             OutcomeKind::Mismatch => {
                 let current = self.current.as_ref().and_then(at);
@@ -276,6 +301,11 @@ impl Rule {
         };
         Some(Ruling::Done(outcome))
     }
+}
+
+/// A whole number, also one in a string.
+pub(super) fn whole(json: &Json) -> Option<i64> {
+    json.as_i64().or_else(|| json.as_str()?.parse().ok())
 }
 
 /// Where in its operation a list of rules stands.

@@ -73,6 +73,11 @@ impl<'a> Bindings<'a> {
             .map(|(_, json)| json)
     }
 
+    /// The whole number that `name` stands for; none where it stands for none.
+    pub(crate) fn number(&self, name: &str) -> Option<i64> {
+        self.get(name)?.as_i64()
+    }
+
     fn filled(&self, name: &str, filters: &[Filter]) -> Json {
         let json = self.get(name).cloned().unwrap_or_default();
         filters.iter().fold(json, |json, filter| filter.encode(json))

@@ -44,14 +44,12 @@ fn balance(read: &Value) -> i64 {
 fn speak(invocation: &Invocation, answers: &[Outcome]) -> Say {
     match (invocation.f, answers) {
         ("read", []) => Say::Ask(reads((0..ACCOUNTS as i64).map(account))),
-        ("read", [Outcome::Ok { value }, ..]) => {
+        ("read", [Outcome::Ok { value, .. }, ..]) => {
             let read = results(value.as_ref().unwrap_or(&Value::Nil));
             let balances = (0..)
                 .zip(&read)
                 .map(|(number, read)| (Value::from(account(number)), Value::Int(balance(read))));
-            Say::Over(Outcome::Ok {
-                value: Some(Value::map(balances)),
-            })
+            Say::Over(Outcome::told(Value::map(balances)))
         }
         ("transfer", answers) => transfer(&invocation.value.to_json(), answers),
         (_, [outcome, ..]) => Say::Over(outcome.clone()),
@@ -65,7 +63,7 @@ fn transfer(asked: &serde_json::Value, answers: &[Outcome]) -> Say {
     let [from, to] = ["from", "to"].map(|field| account(number(field)));
     match answers {
         [] => Say::Ask(reads([from, to])),
-        [Outcome::Ok { value }, rest @ ..] => {
+        [Outcome::Ok { value, .. }, rest @ ..] => {
             let read = results(value.as_ref().unwrap_or(&Value::Nil));
             let [there, here] = &read[..] else {
                 return Say::Over(Outcome::Fail {
@@ -84,7 +82,7 @@ fn transfer(asked: &serde_json::Value, answers: &[Outcome]) -> Say {
                     ];
                     Say::Ask(transaction(&[(from, there.clone()), (to, here.clone())], &steps))
                 }
-                [Outcome::Ok { .. }, ..] => Say::Over(Outcome::Ok { value: None }),
+                [Outcome::Ok { .. }, ..] => Say::Over(Outcome::DONE),
                 [Outcome::Mismatch { .. }, ..] => Say::Over(Outcome::Fail {
                     error: "another transfer was faster".to_owned(),
                 }),
@@ -141,6 +139,7 @@ impl Load for Transfers {
     }
 
     fn shares(&self) -> Vec<(&'static str, f64)> {
-        vec![("read", READS), ("transfer", 1.0 - READS)]
+        // Many transfers lose the race for an account, or find too little in it.
+        vec![("read", READS), ("transfer", (1.0 - READS) / 5.0)]
     }
 }

@@ -40,11 +40,9 @@ fn speak(invocation: &Invocation, answers: &[Outcome]) -> Say {
             Say::Ask(Invocation::new("append", invocation.key.clone(), strokes))
         }
         (_, []) => Say::Ask(get(invocation.key.clone())),
-        ("read", [Outcome::Ok { value }, ..]) => {
+        ("read", [Outcome::Ok { value, .. }, ..]) => {
             let strokes = value.as_ref().and_then(Value::as_str).map_or(0, str::len);
-            Say::Over(Outcome::Ok {
-                value: Some(Value::Int(strokes as i64)),
-            })
+            Say::Over(Outcome::told(Value::Int(strokes as i64)))
         }
         (_, [outcome, ..]) => Say::Over(outcome.clone()),
     }

@@ -36,7 +36,7 @@ fn speak(invocation: &Invocation, answers: &[Outcome]) -> Say {
             let steps: Vec<Step> = asked.iter().filter_map(step).collect();
             Say::Ask(transaction(&[], &steps))
         }
-        [Outcome::Ok { value }, ..] => {
+        [Outcome::Ok { value, .. }, ..] => {
             let told = results(value.as_ref().unwrap_or(&Value::Nil));
             let filled = asked.iter().zip(told).map(|(step, told)| match step.as_list() {
                 Some([f, key, _]) if f.as_str() == Some("r") => {
@@ -44,9 +44,7 @@ fn speak(invocation: &Invocation, answers: &[Outcome]) -> Say {
                 }
                 _ => step.clone(),
             });
-            Say::Over(Outcome::Ok {
-                value: Some(Value::List(filled.collect())),
-            })
+            Say::Over(Outcome::told(Value::List(filled.collect())))
         }
         [Outcome::Mismatch { .. }, ..] => Say::Over(Outcome::Info {
             error: "a mismatch although nothing was compared".to_owned(),

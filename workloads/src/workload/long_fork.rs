@@ -38,16 +38,14 @@ fn speak(invocation: &Invocation, answers: &[Outcome]) -> Say {
     match (&steps[..], answers) {
         ([(true, key, value)], []) => Say::Ask(Invocation::new("set", key.clone(), value.clone())),
         (_, []) => Say::Ask(reads(steps.into_iter().map(|(_, key, _)| key))),
-        ([(true, ..)], [Outcome::Ok { .. }, ..]) => Say::Over(Outcome::Ok { value: None }),
-        (_, [Outcome::Ok { value }, ..]) => {
+        ([(true, ..)], [Outcome::Ok { .. }, ..]) => Say::Over(Outcome::DONE),
+        (_, [Outcome::Ok { value, .. }, ..]) => {
             let told = results(value.as_ref().unwrap_or(&Value::Nil));
             let filled = steps
                 .into_iter()
                 .zip(told)
                 .map(|((_, key, _), told)| Value::List(vec![Value::from("r"), Value::from(key), told]));
-            Say::Over(Outcome::Ok {
-                value: Some(Value::List(filled.collect())),
-            })
+            Say::Over(Outcome::told(Value::List(filled.collect())))
         }
         (_, [outcome, ..]) => Say::Over(outcome.clone()),
     }

@@ -38,13 +38,11 @@ fn speak(invocation: &Invocation, answers: &[Outcome]) -> Say {
             Say::Ask(Invocation::new("append", key(), piece(number)))
         }
         ("dequeue", []) => Say::Ask(get(key())),
-        ("dequeue", [Outcome::Ok { value }, rest @ ..]) => {
+        ("dequeue", [Outcome::Ok { value, .. }, rest @ ..]) => {
             let there = value.clone().unwrap_or_default();
             let waiting = elements(&there);
             let Some((first, left)) = waiting.split_first() else {
-                return Say::Over(Outcome::Ok {
-                    value: Some(Value::Nil),
-                });
+                return Say::Over(Outcome::told(Value::Nil));
             };
             match rest {
                 [] => {
@@ -52,9 +50,7 @@ fn speak(invocation: &Invocation, answers: &[Outcome]) -> Say {
                     let value = Value::List(vec![there, Value::from(left)]);
                     Say::Ask(Invocation::new("cas", key(), value))
                 }
-                [Outcome::Ok { .. }, ..] => Say::Over(Outcome::Ok {
-                    value: Some(first.clone()),
-                }),
+                [Outcome::Ok { .. }, ..] => Say::Over(Outcome::told(first.clone())),
                 [Outcome::Mismatch { .. }, ..] => Say::Over(Outcome::Fail {
                     error: "another client was faster".to_owned(),
                 }),

@@ -30,9 +30,9 @@ fn speak(invocation: &Invocation, answers: &[Outcome]) -> Say {
             Say::Ask(Invocation::new("append", invocation.key.clone(), piece(number)))
         }
         (_, []) => Say::Ask(get(invocation.key.clone())),
-        ("read", [Outcome::Ok { value }, ..]) => Say::Over(Outcome::Ok {
-            value: Some(Value::List(elements(value.as_ref().unwrap_or(&Value::Nil)))),
-        }),
+        ("read", [Outcome::Ok { value, .. }, ..]) => Say::Over(Outcome::told(Value::List(elements(
+            value.as_ref().unwrap_or(&Value::Nil),
+        )))),
         (_, [outcome, ..]) => Say::Over(outcome.clone()),
     }
 }

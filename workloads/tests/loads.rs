@@ -1,0 +1,78 @@
+//! Workloads that need more of a store than a register does, on a live cluster: each is valid, and is evidence.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A short quiet run; its `results.json`.
+fn run(dir: &Path, workload: &str, seconds: &str) -> serde_json::Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_workloads"))
+        .args(["run", "--workload", workload, "--time-limit", seconds])
+        .args([
+            "--nodes",
+            "3",
+            "--nemesis",
+            "none",
+            "--rate",
+            "200",
+            "--concurrency",
+            "9",
+        ])
+        .args(["--keys", "6", "--seed", "5"])
+        .env("ORDEAL_STORE", dir.join("store"))
+        .stdin(Stdio::null())
+        .output()
+        .expect("starts");
+    let (out, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(output.status.code(), Some(0), "{workload}, seed 5: {out}{errors}");
+    let results = std::fs::read(dir.join("store/latest/results.json")).expect("read");
+    serde_json::from_slice(&results).expect("JSON")
+}
+
+/// How many operations succeeded while the load was on.
+fn done(results: &serde_json::Value, f: &str) -> u64 {
+    results["conduct"]["done"]["load"][f].as_u64().unwrap_or(0)
+}
+
+#[test]
+fn what_is_watched_counted_and_moved_at_once_is_valid_and_evidence() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cases = [
+        ("watch", "5s", &["watch", "set", "get"][..]),
+        ("monotonic", "2s", &["inc", "read"]),
+        ("list-append", "2s", &["txn"]),
+        ("queue", "2s", &["enqueue"]),
+    ];
+    for (workload, seconds, expected) in cases {
+        let results = run(dir.path(), workload, seconds);
+        for f in expected {
+            assert!(done(&results, f) >= 10, "{workload}: {f}: {results}");
+        }
+    }
+    // The watches told something, and told it to each other's successors.
+    let watched = std::fs::read_dir(dir.path().join("store/kvnode-watch")).expect("a run");
+    let folder = watched
+        .map(|entry| entry.expect("an entry").path())
+        .next()
+        .expect("one run");
+    let history = std::fs::read_to_string(folder.join("history.jsonl")).expect("read");
+    let events = history
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    let told: Vec<serde_json::Value> = events
+        .filter(|event: &serde_json::Value| event["f"] == "watch" && event["type"] == "ok")
+        .collect();
+    let changes: usize = told
+        .iter()
+        .filter_map(|event| event["value"].as_array())
+        .map(Vec::len)
+        .sum();
+    let nodes: std::collections::BTreeSet<&str> =
+        told.iter().filter_map(|event| event["node"].as_str()).collect();
+    assert!(
+        changes > 50 && nodes.len() == 3,
+        "{changes} changes told by {nodes:?}"
+    );
+}
