@@ -1,14 +1,14 @@
 //! What was typed, checked once and for all.
 
-use std::fs::File;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use nemesis::Fault;
 use nemesis::NodeId;
 use nemesis::grudge::{Direction, Shape};
-use nemesis::plan::{FAULT_NAMES, Preset, faults_named};
+use nemesis::plan::{FAULT_NAMES, Plan, Preset, faults_named};
 use nemesis::target::Target;
 use rand::RngExt;
 use serde::Serialize;
@@ -28,6 +28,9 @@ const PARTED: usize = 3;
 /// Simulated disks, which know what was synced, are served through it.
 const FUSE: &str = "/dev/fuse";
 
+/// The checker's patience where nobody names one; as the command line has it.
+const CHECK_LIMIT: Duration = Duration::from_secs(60);
+
 /// Everything that decides a run. Written to `test.toml`.
 #[derive(Debug, Clone)]
 pub struct RunConfig {
@@ -43,6 +46,8 @@ pub struct RunConfig {
     pub left_out: Vec<String>,
     /// The faults that they stand for.
     pub faults: Vec<Fault>,
+    /// The plan of faults and the file that it came from, where it is not drawn from the seed.
+    pub plan: Option<(PathBuf, Plan)>,
     /// Most faults at once.
     pub at_once: usize,
     /// Where the cluster runs.
@@ -83,6 +88,8 @@ struct TestFile<'a> {
     system: &'a str,
     workload: &'a str,
     nemesis: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a Path>,
     cluster: &'a str,
     time_limit_s: f64,
     rate: f64,
@@ -97,6 +104,7 @@ struct TestFile<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     bug: Option<&'a str>,
     again: String,
+    arguments: Vec<String>,
 }
 
 impl RunConfig {
@@ -106,27 +114,23 @@ impl RunConfig {
     /// When the system file is wrong, a fault is unknown, or things do not fit together.
     pub fn new(args: &RunArgs) -> Result<Self> {
         let system = System::find(&args.system)?;
-        let (typed, left_out) = if args.nemesis.is_empty() {
-            usual(args.workload, args.cluster, usize::from(args.nodes))
-        } else {
-            (args.nemesis.clone(), Vec::new())
+        let plan = args
+            .plan
+            .as_deref()
+            .map(|path| planned(path, args.time_limit))
+            .transpose()?;
+        let (typed, left_out) = match &plan {
+            Some(_) => (Vec::new(), Vec::new()),
+            None if args.nemesis.is_empty() => usual(args.workload, args.cluster, usize::from(args.nodes)),
+            None => (args.nemesis.clone(), Vec::new()),
         };
-        let (faults, at_once) = faults(&typed)?;
+        let (faults, at_once) = match &plan {
+            Some((_, plan)) => (plan.steps.iter().map(|step| step.fault.clone()).collect(), 1),
+            None => faults(&typed)?,
+        };
         let at_once = args.at_once.map_or(at_once, usize::from);
-        for f in args.workload.needs {
-            if !system.operation.contains_key(*f) {
-                bail!(
-                    "the {} workload needs [operation.{f}] in the file of system {}",
-                    args.workload.name,
-                    system.name
-                );
-            }
-        }
-        if args.workload.name == "retries" && !system.operation["append"].can_repeat() {
-            bail!(
-                "the retries workload needs a header with {{request}} in [operation.append] of the file of system {}",
-                system.name
-            );
+        if let Some(why) = unspeakable(args.workload, &system) {
+            bail!(why);
         }
         if args.cluster == ClusterKind::Docker {
             if usize::from(args.nodes) != DOCKER_NODES {
@@ -167,6 +171,7 @@ impl RunConfig {
             nemesis: typed.into_iter().filter(|name| *name != "none").collect(),
             left_out,
             faults,
+            plan,
             at_once,
             cluster: args.cluster,
             net: args.net,
@@ -202,10 +207,10 @@ impl RunConfig {
     /// Every setting by name, in the order in which people read them.
     #[must_use]
     pub fn settings(&self) -> Vec<(String, String)> {
-        let faults = if self.nemesis.is_empty() {
-            "none".to_owned()
-        } else {
-            self.nemesis.join(", ")
+        let faults = match &self.plan {
+            Some((path, plan)) => format!("the {} of {}", plan.steps.len(), path.display()),
+            None if self.nemesis.is_empty() => "none".to_owned(),
+            None => self.nemesis.join(", "),
         };
         let pace = match self.pace {
             Pace::Closed => "closed loop",
@@ -254,42 +259,51 @@ impl RunConfig {
     /// The command that repeats the run.
     #[must_use]
     pub fn again(&self) -> String {
-        let faults = if self.nemesis.is_empty() {
-            "none".to_owned()
-        } else {
-            self.nemesis.join(",")
-        };
-        let mut command = format!(
-            "cargo run --release -p workloads -- run --system {} --workload {} --nemesis {faults} --cluster {} \
-             --time-limit {}s --rate {} --concurrency {} --nodes {} --keys {} --ops-per-key {} --timeout {}s --seed {}",
-            self.system_name,
-            self.workload.name,
-            self.cluster_name(),
-            self.time_limit.as_secs_f64(),
-            self.rate,
-            self.concurrency,
-            self.nodes,
-            self.keys,
-            self.operations_per_key,
-            self.timeout.as_secs_f64(),
-            self.seed
-        );
+        let words: Vec<String> = self.arguments().iter().map(|word| quoted(word)).collect();
+        format!("cargo run --release -p workloads -- {}", words.join(" "))
+    }
+
+    /// The arguments of `workloads` that repeat the run, whatever the defaults are here or there; all but the
+    /// store.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        let mut words = vec!["run".to_owned()];
+        let mut option = |name: &str, value: String| words.extend([format!("--{name}"), value]);
+        option("system", self.system_name.clone());
+        option("workload", self.workload.name.to_owned());
+        match &self.plan {
+            Some((path, _)) => option("plan", path.display().to_string()),
+            None if self.nemesis.is_empty() => option("nemesis", "none".to_owned()),
+            None => option("nemesis", self.nemesis.join(",")),
+        }
+        option("cluster", self.cluster_name().to_owned());
+        option("time-limit", format!("{}s", self.time_limit.as_secs_f64()));
+        option("rate", self.rate.to_string());
+        option("concurrency", self.concurrency.to_string());
+        option("nodes", self.nodes.to_string());
+        option("keys", self.keys.to_string());
+        option("ops-per-key", self.operations_per_key.to_string());
+        option("timeout", format!("{}s", self.timeout.as_secs_f64()));
+        option("seed", self.seed.to_string());
         if self.at_once > 1 {
-            command.push_str(&format!(" --at-once {}", self.at_once));
+            option("at-once", self.at_once.to_string());
         }
         if self.net != nemesis::lab::Net::Auto {
-            command.push_str(&format!(" --net {}", self.net));
+            option("net", self.net.to_string());
         }
-        if self.pace == Pace::Open {
-            command.push_str(" --open-loop");
-        }
-        if self.keep_going {
-            command.push_str(" --keep-going");
+        if self.check_limit != CHECK_LIMIT {
+            option("check-limit", format!("{}s", self.check_limit.as_secs_f64()));
         }
         if let Some(bug) = &self.bug {
-            command.push_str(&format!(" --bug {bug}"));
+            option("bug", bug.clone());
         }
-        command
+        if self.pace == Pace::Open {
+            words.push("--open-loop".to_owned());
+        }
+        if self.keep_going {
+            words.push("--keep-going".to_owned());
+        }
+        words
     }
 
     /// The text of `test.toml`: all settings and the seed.
@@ -299,6 +313,7 @@ impl RunConfig {
             system: &self.system_name,
             workload: self.workload.name,
             nemesis: &self.nemesis,
+            plan: self.plan.as_ref().map(|(path, _)| path.as_path()),
             cluster: self.cluster_name(),
             time_limit_s: self.time_limit.as_secs_f64(),
             rate: self.rate,
@@ -312,8 +327,55 @@ impl RunConfig {
             check_limit_s: self.check_limit.as_secs_f64(),
             bug: self.bug.as_deref(),
             again: self.again(),
+            arguments: self.arguments(),
         };
         toml::to_string(&file).expect("settings are plain data")
+    }
+}
+
+/// Why the clients of `workload` cannot say to `system` what they would; none where they can.
+#[must_use]
+pub fn unspeakable(workload: &Workload, system: &System) -> Option<String> {
+    if let Some(f) = workload
+        .needs
+        .iter()
+        .find(|f| !system.operation.contains_key(**f))
+    {
+        return Some(format!(
+            "the {} workload needs [operation.{f}] in the file of system {}",
+            workload.name, system.name
+        ));
+    }
+    (workload.name == "retries" && !system.operation["append"].can_repeat()).then(|| {
+        format!(
+            "the retries workload needs a header with {{request}} in [operation.append] of the file of system {}",
+            system.name
+        )
+    })
+}
+
+/// Reads a plan of faults that must fit into a load of this length.
+fn planned(path: &Path, load: Duration) -> Result<(PathBuf, Plan)> {
+    let shown = path.display();
+    let text = fs::read_to_string(path).with_context(|| format!("the plan of faults {shown}"))?;
+    let plan = Plan::from_json(&text).with_context(|| format!("{shown}"))?;
+    if plan.calm_from().0 > load {
+        bail!(
+            "{shown}: its faults last until {}, longer than the load of {load:?}; give --time-limit more",
+            plan.calm_from()
+        );
+    }
+    let path = path.canonicalize().with_context(|| format!("{shown}"))?;
+    Ok((path, plan))
+}
+
+/// A word as a shell takes it for one.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,=+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 
@@ -391,4 +453,80 @@ fn faults(typed: &[String]) -> Result<(Vec<Fault>, usize)> {
         .into_iter()
         .flat_map(|family| family.into_iter().cycle().take(most).collect::<Vec<_>>());
     Ok((faults.collect(), at_once))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::Parser;
+
+    fn config(words: &[String]) -> RunConfig {
+        let words = [&["workloads".to_owned()], words].concat();
+        match Cli::try_parse_from(words).expect("understood").command {
+            Some(Command::Run(args)) => RunConfig::new(&args).expect("fits together"),
+            _ => panic!("a run"),
+        }
+    }
+
+    #[test]
+    fn the_arguments_of_a_run_give_the_same_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let plan = folder.path().join("it's a plan.json");
+        let text = r#"{"seed":1,"length":"5s","steps":[
+            {"at":"1s","fault":{"fault":"kill","target":"one"},"lasting":"2s","recovery":"0s"}]}"#;
+        fs::write(&plan, text).expect("written");
+        let plan = plan.to_str().expect("text");
+        let cases: [&[&str]; 4] = [
+            &["--nemesis", "none"],
+            &[
+                "--nemesis",
+                "kill,pause",
+                "--at-once",
+                "2",
+                "--keep-going",
+                "--net",
+                "switch",
+            ],
+            &["--plan", plan, "--bug", "no-fsync", "--check-limit", "90"],
+            &[
+                "--workload",
+                "append",
+                "--open-loop",
+                "--rate",
+                "0.5",
+                "--timeout",
+                "1500ms",
+                "--nemesis",
+                "kill",
+            ],
+        ];
+        for words in cases {
+            let words: Vec<String> = ["run", "--seed", "7", "--time-limit", "3.5s"]
+                .iter()
+                .chain(words)
+                .map(|word| (*word).to_owned())
+                .collect();
+            let first = config(&words);
+            let second = config(&first.arguments());
+            assert_eq!(first.to_toml(), second.to_toml(), "{words:?}");
+            assert_eq!(first.faults, second.faults, "{words:?}");
+            assert_eq!(
+                (first.at_once, first.keep_going, first.net),
+                (second.at_once, second.keep_going, second.net)
+            );
+        }
+    }
+
+    #[test]
+    fn a_word_that_a_shell_would_take_apart_is_quoted() {
+        for (word, expected) in [
+            ("a/b-c,d", "a/b-c,d"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(quoted(word), expected);
+        }
+    }
 }

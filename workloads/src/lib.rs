@@ -32,6 +32,7 @@
 //! Whom it follows: Jepsen (generators, nemesis, store, the last line), Gil Tene on coordinated omission.
 
 pub mod binary;
+pub mod campaign;
 pub mod cli;
 pub mod client;
 pub mod cluster;
@@ -39,14 +40,19 @@ pub mod config;
 pub mod controls;
 pub mod doctor;
 pub mod evidence;
+pub mod export;
 pub mod generator;
 pub mod hand;
 pub mod list;
 pub mod live;
+pub mod matrix;
 pub mod recorder;
+pub mod reduce;
 pub mod report;
 pub mod runner;
 pub mod scorecard;
+pub mod serve;
+pub mod soak;
 pub mod store;
 pub mod system;
 pub mod workload;

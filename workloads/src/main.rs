@@ -7,8 +7,10 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use workloads::cli::{Cli, Command, one_line};
 use workloads::config::RunConfig;
+use workloads::matrix::Matrix;
+use workloads::reduce::Failing;
 use workloads::system::System;
-use workloads::{controls, doctor, hand, list, runner, scorecard};
+use workloads::{controls, doctor, export, hand, list, runner, scorecard, serve, soak};
 
 /// Bad arguments or input.
 const BAD_INPUT: u8 = 254;
@@ -44,6 +46,17 @@ fn main() -> ExitCode {
             runner::analyze(&args.path, args.check_limit).map_err(|e| (BAD_INPUT, e))
         }
         Some(Command::Scorecard(args)) => scorecard::run(&args).map_err(|error| (FAILURE, error)),
+        Some(Command::Soak(args)) => RunConfig::new(&args.many.run)
+            .map_err(|error| (BAD_INPUT, error))
+            .and_then(|config| soak::run(config, &args).map_err(|error| (FAILURE, error))),
+        Some(Command::Matrix(args)) => Matrix::new(&args)
+            .map_err(|error| (BAD_INPUT, error))
+            .and_then(|matrix| matrix.run(&args).map_err(|error| (FAILURE, error))),
+        Some(Command::Reduce(args)) => Failing::open(&args)
+            .map_err(|error| (BAD_INPUT, error))
+            .and_then(|failing| failing.reduce(&args).map_err(|error| (FAILURE, error))),
+        Some(Command::Serve(args)) => serve::run(&args).map_err(|error| (BAD_INPUT, error)),
+        Some(Command::Export(args)) => export::run(&args).map_err(|error| (BAD_INPUT, error)),
         Some(Command::Doctor(args)) => System::find(&args.system)
             .map_err(|error| (BAD_INPUT, error.into()))
             .and_then(|system| doctor::run(&args, &system).map_err(|error| (FAILURE, error))),

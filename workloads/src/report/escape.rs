@@ -9,7 +9,7 @@ use std::fmt::{self, Display, Write};
 /// Control characters, which XML forbids even as references, become their Unicode pictures (U+0000 is `␀`), so
 /// that a binary value stays recognisable.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Escaped<T>(pub(super) T);
+pub(crate) struct Escaped<T>(pub(crate) T);
 
 impl<T: Display> Display for Escaped<T> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,7 +60,7 @@ fn visible(c: char) -> &'static str {
 }
 
 /// Text for one line of Markdown, a table cell included: nothing in it makes a link, a tag or a column.
-pub(super) fn markdown(text: &str) -> String {
+pub(crate) fn markdown(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

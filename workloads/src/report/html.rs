@@ -8,7 +8,8 @@ use super::charts::{self, Overview};
 use super::escape::Escaped;
 use super::{ReportInput, RunOutcome, proof, sections, verdict};
 
-const STYLE: &str = include_str!("page.css");
+/// How every page of ours looks.
+pub(crate) const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// The report of a run as one HTML page.
@@ -110,7 +111,7 @@ fn navigation(page: &mut String, input: &ReportInput<'_>, outcome: RunOutcome, h
 
 /// How a content security policy names a script or style that it lets in: only this very text may run, so that
 /// even a hole in the escaping would not let a store's answer act.
-fn hash_source(text: &str) -> String {
+pub(crate) fn hash_source(text: &str) -> String {
     format!("sha256-{}", base64(&Sha256::digest(text.as_bytes())))
 }
 

@@ -17,6 +17,7 @@
 
 mod charts;
 mod escape;
+mod figures;
 mod html;
 mod junit;
 mod lanes;
@@ -38,9 +39,13 @@ mod tests;
 use checker::history::{History, Nanos};
 use checker::{Analysis, Verdict};
 
+pub(crate) use escape::{Escaped, markdown};
+pub use figures::{Figure, Figures, figures};
 pub use html::html;
+pub(crate) use html::{STYLE, hash_source};
 pub use junit::junit;
 pub use logs::LogExcerpt;
+pub(crate) use scale::count;
 pub use summary::summary;
 
 /// All that a report needs to know.

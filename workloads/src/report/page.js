@@ -34,6 +34,8 @@
     const at = bars.indexOf(document.activeElement);
     const next = bars[at < 0 ? (by > 0 ? 0 : bars.length - 1) : (at + by + bars.length) % bars.length];
     next.focus();
+    // A window that has no focus yet keeps the event back until it has.
+    light(next.dataset.op);
     next.scrollIntoView({ block: 'nearest', inline: 'center' });
   };
 

@@ -75,6 +75,7 @@ struct Results<'a> {
     violation: Option<Violation>,
     analysis: &'a Analysis,
     conduct: &'a Conduct,
+    figures: report::Figures,
     again: &'a str,
 }
 
@@ -147,6 +148,7 @@ pub(super) fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
         violation: Violation::of(&analysis, &conduct),
         analysis: &analysis,
         conduct: &conduct,
+        figures: report::figures(&input),
         again: &particulars.again,
     };
     write_whole(

@@ -155,15 +155,21 @@ struct Run<'a> {
     faults: &'a nemesis::plan::Plan,
 }
 
-/// Draws the plan of faults, checks that the cluster can do all of it, and saves it.
+/// Draws the plan of faults, or takes the one given, checks that the cluster can do all of it, and saves it.
 fn plan_faults(config: &RunConfig, cluster: &Cluster, dir: &RunDir) -> Result<nemesis::plan::Plan> {
-    // A stream of its own, so that the load's choices do not shift it.
-    let plan = schedule::draw(
-        &config.faults,
-        config.at_once,
-        config.time_limit,
-        config.seed ^ SCHEDULE_STREAM,
-    )?;
+    let plan = match &config.plan {
+        Some((_, plan)) => nemesis::plan::Plan {
+            length: nemesis::Span(config.time_limit),
+            ..plan.clone()
+        },
+        // A stream of its own, so that the load's choices do not shift it.
+        None => schedule::draw(
+            &config.faults,
+            config.at_once,
+            config.time_limit,
+            config.seed ^ SCHEDULE_STREAM,
+        )?,
+    };
     cluster.nemesis.lock().check(&plan)?;
     write_whole(&dir.join("plan.json"), plan.to_json().as_bytes())?;
     Ok(plan)

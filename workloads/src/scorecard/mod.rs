@@ -10,7 +10,6 @@
 //! the history, by replicas that differ, or by a node that died. A run that is Unknown has caught nothing.
 
 mod catalogue;
-mod journal;
 mod plot;
 mod table;
 mod trial;
@@ -20,16 +19,19 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
 
 pub use catalogue::{BUGS, Bug, Preset, QUICK};
 pub use table::{Figures, Row, Table};
-pub use trial::{Against, Plan, Trial, Verdict};
+pub use trial::{Against, Plan, Trial};
 
-use crate::binary::Binary;
+pub use crate::campaign::Verdict;
+
+use crate::binary::{Binary, sha256};
+use crate::campaign::{Attempts, Journal};
 use crate::cli::ScorecardArgs;
 use crate::store::write_whole;
 use crate::system::System;
-use journal::{Edition, Journal};
 
 /// How long a run against its preset may last, in seconds.
 const PRESET_S: u64 = 60;
@@ -38,7 +40,18 @@ const DEFAULT_S: u64 = 30;
 /// How long a run of the quick form may last, in seconds.
 const QUICK_S: u64 = 20;
 
-/// Runs the scorecard; returns the exit code: 0 when the figures are met, 1 when they are missed.
+/// What the trials of one journal have in common; its first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Edition {
+    /// SHA-256 of the node with planted bugs.
+    planted: String,
+    /// SHA-256 of the node without.
+    clean: String,
+    /// SHA-256 of the program that ran them.
+    runner: String,
+}
+
+/// Runs the scorecard; returns the exit code: 0 when the figures are met, 1 when they are missed, 2 when somebody ended it.
 ///
 /// # Errors
 /// When nothing can be run, or the folder cannot be written.
@@ -51,19 +64,20 @@ pub fn run(args: &ScorecardArgs) -> Result<u8> {
     let runner = std::env::current_exe().context("where is this program?")?;
     fs::create_dir_all(&args.out).with_context(|| format!("{}", args.out.display()))?;
     let path = args.out.join("trials.jsonl");
-    if args.fresh && path.exists() {
-        fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
+    if args.fresh {
+        Journal::<Trial>::begin_anew(&path)?;
     }
     let edition = Edition {
         planted: planted.sha256,
         clean: clean.sha256,
-        runner: crate::binary::sha256(&runner)?,
+        runner: sha256(&runner)?,
     };
     let mut journal = Journal::open(&path, &edition)?;
+    let attempts = Attempts::new()?;
     let store = args.out.join("runs");
     let mut left_out = 0;
     for (number, plan) in plans.iter().enumerate() {
-        if journal.has(plan) {
+        if journal.entries().iter().any(|trial: &Trial| trial.plan == *plan) {
             continue;
         }
         if args
@@ -73,15 +87,18 @@ pub fn run(args: &ScorecardArgs) -> Result<u8> {
             left_out += 1;
             continue;
         }
-        let trial = plan.run(&runner, &store)?;
+        let Some(trial) = plan.run(&attempts, &store)? else {
+            println!("stopped; the same command goes on");
+            return Ok(2);
+        };
         println!("{:>4}/{}  {}", number + 1, plans.len(), trial);
         if trial.as_wanted() {
             tidy(&store);
         }
         journal.keep(trial)?;
-        write(&args.out, &Table::of(journal.trials()))?;
+        write(&args.out, &Table::of(journal.entries()))?;
     }
-    let table = Table::of(journal.trials());
+    let table = Table::of(journal.entries());
     write(&args.out, &table)?;
     println!("\n{}", table.markdown());
     if left_out > 0 {

@@ -69,8 +69,9 @@ fn bar(out: &mut String, class: &str, y: usize, row: &Row) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Verdict;
     use super::super::table::tests::trial;
-    use super::super::trial::{Against, Verdict};
+    use super::super::trial::Against;
     use super::*;
 
     #[test]

@@ -5,8 +5,9 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
+use super::Verdict;
 use super::catalogue::{BUGS, Bug};
-use super::trial::{Against, Plan, Trial, Verdict};
+use super::trial::{Against, Plan, Trial};
 
 /// Of the runs of a bug against its preset, the share that must catch it.
 const PRESET_SHARE: f64 = 0.9;

@@ -2,11 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
+
+use crate::campaign::{Attempts, Results, Verdict};
+
+/// A run that takes so much longer than it should is hung.
+const HUNG: Duration = Duration::from_secs(300);
 
 /// What a run is tried against.
 #[derive(
@@ -39,20 +43,6 @@ pub struct Plan {
     pub seed: u64,
     /// How long the load may last, in seconds.
     pub seconds: u64,
-}
-
-/// What came of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// It found a violation.
-    Illegal,
-    /// It found none.
-    Valid,
-    /// It cannot say, for these reasons.
-    Unknown(Vec<String>),
-    /// There is no verdict: the harness failed, with these last words.
-    Broken(String),
 }
 
 /// A run that was.
@@ -97,122 +87,40 @@ impl Plan {
         arguments
     }
 
-    /// Runs it with `program`, which keeps its runs in `store`, and reads what it found.
+    /// Runs it, keeping the run in `store`, and reads what it found; none where somebody asked us to end.
     ///
     /// # Errors
-    /// When the program cannot be started, or its results cannot be read.
-    pub fn run(&self, program: &Path, store: &Path) -> Result<Trial> {
+    /// When the run cannot be started, or its results cannot be read.
+    pub fn run(&self, attempts: &Attempts, store: &Path) -> Result<Option<Trial>> {
         let busy = busy();
-        let begun = Instant::now();
-        let output = Command::new(program)
-            .args(self.arguments())
-            .arg("--store")
-            .arg(store)
-            // The nodes are built already; a run of its own must not build them again.
-            .env_remove("CARGO")
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("cannot start {}", program.display()))?;
-        let wall_s = begun.elapsed().as_secs_f64();
-        let code = output.status.code();
-        let Some(code @ 0..=2) = code else {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let last = said.lines().rev().find(|line| !line.trim().is_empty());
-            if code == Some(254) {
-                bail!("{}: {}", self.arguments().join(" "), last.unwrap_or_default());
-            }
-            let words = last.unwrap_or("it said nothing").to_owned();
-            return Ok(Trial {
-                plan: self.clone(),
-                verdict: Verdict::Broken(words),
-                anomaly: None,
-                sentence: String::new(),
-                load_s: 0.0,
-                operations: 0,
-                wall_s,
-                busy,
-            });
-        };
-        let results = fs::read(store.join("latest/results.json")).context("the run left no results.json")?;
-        let found: Results = serde_json::from_slice(&results).context("results.json")?;
-        let verdict = match code {
-            0 => Verdict::Valid,
-            1 => Verdict::Illegal,
-            _ => Verdict::Unknown(found.doubts.clone()),
-        };
-        Ok(Trial {
+        let ran = attempts.run(&self.arguments(), store, self.at_most() + HUNG, |_| {})?;
+        if attempts.interrupted() {
+            return Ok(None);
+        }
+        if ran.code == Some(254) {
+            bail!("{}: {}", self.arguments().join(" "), ran.last_words);
+        }
+        let wall_s = ran.took.as_secs_f64();
+        let verdict = ran.verdict();
+        let found = ran.results.as_ref();
+        Ok(Some(Trial {
             plan: self.clone(),
-            anomaly: found.anomaly().filter(|_| verdict == Verdict::Illegal),
+            anomaly: found
+                .filter(|_| verdict == Verdict::Illegal)
+                .and_then(Results::anomaly),
             verdict,
-            load_s: found.conduct.lasted(),
-            operations: found.analysis.operations,
-            sentence: found.sentence,
+            load_s: found.map_or(0.0, Results::lasted),
+            operations: found.map_or(0, Results::operations),
+            sentence: found.map_or_else(String::new, |found| found.sentence.clone()),
             wall_s,
             busy,
-        })
+        }))
     }
 
     /// How long it takes at most, by experience: the load, and what comes before and after it.
     #[must_use]
     pub fn at_most(&self) -> Duration {
         Duration::from_secs(self.seconds + 15)
-    }
-}
-
-/// What of `results.json` counts here.
-#[derive(Debug, Deserialize)]
-struct Results {
-    sentence: String,
-    #[serde(default)]
-    anomalies: Vec<Finding>,
-    #[serde(default)]
-    doubts: Vec<String>,
-    analysis: Analysis,
-    conduct: Conduct,
-}
-
-#[derive(Debug, Deserialize)]
-struct Finding {
-    kind: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Analysis {
-    operations: u64,
-    counterexample: Option<Counterexample>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Counterexample {
-    anomaly: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Conduct {
-    load_end_ns: u64,
-    end_ns: u64,
-    cut_short: Option<String>,
-}
-
-impl Results {
-    /// The violation's name: the checker's, else that of what went wrong with the nodes.
-    fn anomaly(&self) -> Option<String> {
-        let checked = self.analysis.counterexample.as_ref();
-        checked
-            .map(|found| found.anomaly.clone())
-            .or_else(|| self.anomalies.first().map(|finding| finding.kind.clone()))
-    }
-}
-
-impl Conduct {
-    /// When the violation was found, in seconds: while the load was on, or else at the end.
-    fn lasted(&self) -> f64 {
-        let nanos = if self.cut_short.is_some() {
-            self.load_end_ns
-        } else {
-            self.end_ns
-        };
-        nanos as f64 / 1e9
     }
 }
 
@@ -278,16 +186,5 @@ mod tests {
             let line = serde_json::to_string(&trial).expect("plain data");
             assert_eq!(serde_json::from_str::<Trial>(&line).expect("the same"), trial);
         }
-    }
-
-    #[test]
-    fn what_a_run_found_is_read_from_its_results() {
-        let text = r#"{"valid": false, "sentence": "Illegal: gone", "test": "t",
-            "anomalies": [{"kind": "divergence", "sentence": "n1 differs"}], "doubts": [],
-            "analysis": {"valid": false, "operations": 12, "counterexample": {"anomaly": "lost-write", "sentence": "gone"}},
-            "conduct": {"load_end_ns": 1500000000, "end_ns": 2500000000, "cut_short": "a violation"}}"#;
-        let results: Results = serde_json::from_str(text).expect("read");
-        assert_eq!(results.anomaly().as_deref(), Some("lost-write"));
-        assert!((results.conduct.lasted() - 1.5).abs() < 1e-9);
     }
 }

@@ -1,5 +1,8 @@
 //! What can be typed.
 
+mod look;
+mod many;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +10,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::scorecard::Against;
 use crate::workload::{WORKLOADS, Workload};
+
+pub use look::{ExportArgs, ServeArgs};
+pub use many::{ManyArgs, MatrixArgs, ReduceArgs, ReductionArgs, SoakArgs};
 
 /// Put a distributed store through an ordeal: a real cluster, real faults, a verdict with its proof.
 ///
@@ -49,6 +55,46 @@ pub enum Command {
     ///   workloads scorecard --bugs no-fsync --against default --seeds 20
     #[command(verbatim_doc_comment)]
     Scorecard(ScorecardArgs),
+    /// Run the same test again and again, seeds counted up, and keep what failed
+    ///
+    /// The same command goes on where it was killed. Any flag of `run` passes through.
+    ///
+    /// Examples:
+    ///   workloads soak --runs 100 --time-limit 60s
+    ///   workloads soak --runs 1000 --budget 8h --stop-on-first --reduce
+    ///   workloads soak --system systems/etcd.toml --workload append --nemesis kill,partition
+    #[command(verbatim_doc_comment)]
+    Soak(SoakArgs),
+    /// Cross systems, workloads and faults, and print a table
+    ///
+    /// The same command goes on where it was killed. Any flag of `run` passes through.
+    ///
+    /// Examples:
+    ///   workloads matrix --systems kvnode,etcd --workloads register,append,set
+    ///   workloads matrix --nemeses none,partition,kill+pause --runs 3
+    #[command(verbatim_doc_comment)]
+    Matrix(MatrixArgs),
+    /// Make a failing run smaller: fewer faults, keys and clients, shorter, and it still fails
+    ///
+    /// Examples:
+    ///   workloads reduce store/latest
+    ///   workloads reduce store/latest --tries 5 --reduce-budget 30m
+    #[command(verbatim_doc_comment)]
+    Reduce(ReduceArgs),
+    /// Show the store in a browser: runs, reports, files, comparisons, a run under way
+    ///
+    /// Examples:
+    ///   workloads serve                            then open http://127.0.0.1:8080
+    ///   workloads serve --store /var/ordeal --listen 127.0.0.1:9000
+    #[command(verbatim_doc_comment)]
+    Serve(ServeArgs),
+    /// Write a run's history and results as EDN, for Jepsen's tools
+    ///
+    /// Examples:
+    ///   workloads export store/latest              writes history.edn and results.edn there
+    ///   checker check store/latest/history.edn     gives the same verdict
+    #[command(verbatim_doc_comment)]
+    Export(ExportArgs),
     /// Try a system file on one node and say which of its rules are missing or too trusting
     Doctor(DoctorArgs),
     /// Run real stores whose verdicts are known, and see whether we find them
@@ -80,6 +126,9 @@ pub struct RunArgs {
     /// Faults to inject, joined by commas; `none` for a quiet run; left away: what finds most (see `list`)
     #[arg(long, value_delimiter = ',', value_name = "FAULT,...")]
     pub nemesis: Vec<String>,
+    /// Carry out this plan of faults (a run's plan.json) instead of one drawn from the seed
+    #[arg(long, conflicts_with_all = ["nemesis", "at_once"], value_name = "FILE")]
+    pub plan: Option<PathBuf>,
     /// Most faults at once; one, or what the presets among the faults say
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=8), value_name = "N")]
     pub at_once: Option<u8>,

@@ -1,0 +1,341 @@
+//! Many runs out of one: soak, matrix and reduction on real clusters, interrupted and gone on with.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+const WORKLOADS: &str = env!("CARGO_BIN_EXE_workloads");
+/// Longer than anything here takes, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// A run that is over soon.
+const SHORT: [&str; 8] = [
+    "--nodes",
+    "3",
+    "--nemesis",
+    "none",
+    "--rate",
+    "200",
+    "--time-limit",
+    "3s",
+];
+
+fn workloads(dir: &Path) -> Command {
+    // Whoever starts the tests in the background may have Ctrl-C ignored, and children inherit that.
+    let mut command = Command::new("env");
+    command
+        .args(["--default-signal=INT,QUIT,HUP", WORKLOADS])
+        .env("ORDEAL_STORE", dir.join("store"))
+        .stdin(Stdio::null());
+    command
+}
+
+fn ran(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = workloads(dir).args(args).output().expect("starts");
+    let text = [stdout, stderr].concat();
+    (status.code(), String::from_utf8_lossy(&text).into_owned())
+}
+
+fn json(path: &Path) -> Value {
+    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+/// Folders of runs in a folder of many.
+fn runs(out: &Path) -> Vec<PathBuf> {
+    let below = |path: PathBuf| {
+        let entries = fs::read_dir(path).expect("there").flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let mut runs: Vec<PathBuf> = below(out.join("runs")).into_iter().flat_map(below).collect();
+    runs.sort();
+    runs
+}
+
+/// Waits until no process names `dir` on its command line: the nodes do, by their data directories.
+fn all_gone(dir: &Path) {
+    let needle = dir.to_str().expect("text");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let entries = fs::read_dir("/proc").expect("/proc").flatten();
+        let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+        let left: Vec<String> = lines
+            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+            .filter(|line| line.contains(needle))
+            .collect();
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "still there: {left:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// Starts it, and waits until the first of its runs records its history.
+fn under_way(dir: &Path, out: &Path, args: &[&str]) -> Child {
+    let link = out.join("runs/current");
+    let before = fs::read_link(&link).ok();
+    let child = workloads(dir)
+        .args(args)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let deadline = Instant::now() + PATIENCE;
+    // A killed run's link may still be there.
+    while fs::read_link(&link).ok() == before || !link.join("history.jsonl").is_file() {
+        assert!(Instant::now() < deadline, "no run began");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), signal).expect("signalled");
+}
+
+fn said(child: &mut Child) -> String {
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    lines.map_while(Result::ok).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_soak_goes_on_where_it_was_ended_and_counts_every_seed_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("soak");
+    let shown = out.to_str().expect("text");
+    let soak = |runs: &'static str, limit: &'static str| {
+        let mut args = vec!["soak", "--out", shown, "--runs", runs, "--seed", "5"];
+        args.extend(&SHORT[..7]);
+        args.push(limit);
+        args
+    };
+    // Killed in the middle of the first run: nothing is left running, and nothing counts.
+    let mut child = under_way(dir.path(), &out, &soak("2", "3s"));
+    signal(&child, Signal::SIGKILL);
+    child.wait().expect("waits");
+    all_gone(dir.path());
+    assert_eq!(runs(&out).len(), 1);
+    // Ctrl-C in the middle of it: the state stays, the run does not.
+    let mut child = under_way(dir.path(), &out, &soak("2", "3s"));
+    signal(&child, Signal::SIGINT);
+    let text = said(&mut child);
+    let status = child.wait().expect("waits");
+    assert!(text.contains("the same command goes on"), "{text}");
+    assert_eq!(status.code(), Some(2), "nothing was tested: {text}");
+    all_gone(dir.path());
+    assert_eq!(runs(&out), Vec::<PathBuf>::new(), "{text}");
+    // Now to its end.
+    let (code, text) = ran(dir.path(), &soak("2", "3s"));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("1/2  seed 5  valid") && text.contains("2/2  seed 6  valid"),
+        "{text}"
+    );
+    let summary = json(&out.join("soak.json"));
+    assert_eq!(
+        (&summary["tally"]["valid"], &summary["left_out"]),
+        (&2.into(), &0.into())
+    );
+    for run in runs(&out) {
+        assert!(
+            run.join("report.html").is_file() && !run.join("history.jsonl").exists(),
+            "valid ones stay small"
+        );
+    }
+    // Again: nothing is left to do, and the verdict is the same.
+    let before = Instant::now();
+    let (code, text) = ran(dir.path(), &soak("2", "3s"));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("2 of 2 runs were made before") && text.contains("2 valid"),
+        "{text}"
+    );
+    assert!(!text.contains("1/2"), "took {:?}: {text}", before.elapsed());
+    // Other settings are another soak.
+    let (code, text) = ran(dir.path(), &soak("2", "4s"));
+    assert_eq!(code, Some(255), "{text}");
+    assert!(text.contains("--fresh"), "{text}");
+}
+
+#[test]
+fn a_planted_bug_is_found_kept_and_reduced_to_a_run_that_fails_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("soak");
+    let (code, text) = ran(
+        dir.path(),
+        &[
+            "soak",
+            "--runs",
+            "3",
+            "--stop-on-first",
+            "--out",
+            out.to_str().expect("text"),
+            "--bug",
+            "follower-read",
+            "--workload",
+            "register",
+            "--nemesis",
+            "pause",
+            "--time-limit",
+            "10s",
+            "--nodes",
+            "3",
+            "--reduce",
+            "--tries",
+            "2",
+            "--reduce-budget",
+            "3m",
+        ],
+    );
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("ILLEGAL (") && text.contains("again: cargo run"),
+        "{text}"
+    );
+    let summary = json(&out.join("soak.json"));
+    let failures = summary["failures"].as_array().expect("a list");
+    let failure = failures
+        .iter()
+        .find(|failure| failure["verdict"] == "illegal")
+        .expect("one");
+    let reduced = &failure["reduced"];
+    assert!(reduced["failed"].as_u64() >= Some(1), "{text}\n{reduced:#}");
+    assert_eq!(
+        reduced["to"]["faults"], 0,
+        "stale reads need no fault: {reduced:#}"
+    );
+    assert!(
+        reduced["to"]["keys"].as_u64() < reduced["from"]["keys"].as_u64(),
+        "{reduced:#}"
+    );
+    assert!(
+        reduced["to"]["time_limit_s"].as_f64() < reduced["from"]["time_limit_s"].as_f64(),
+        "{reduced:#}"
+    );
+    let run = Path::new(failure["folder"].as_str().expect("a folder"));
+    assert!(
+        run.join("history.jsonl").is_file(),
+        "what failed keeps everything"
+    );
+    // The command that comes with it is one, and so is the plan.
+    let again = reduced["again"].as_str().expect("a command");
+    let words: Vec<&str> = again
+        .split_once(" -- ")
+        .expect("arguments")
+        .1
+        .split(' ')
+        .collect();
+    assert!(words.contains(&"--plan"), "{again}");
+    let (code, replay) = ran(
+        dir.path(),
+        &[
+            &words[..],
+            &["--store", dir.path().join("again").to_str().expect("text")],
+        ]
+        .concat(),
+    );
+    assert!(matches!(code, Some(0..=2)), "{replay}");
+    // Reducing it again has nothing left to run.
+    let (code, text) = ran(
+        dir.path(),
+        &["reduce", run.to_str().expect("text"), "--tries", "2"],
+    );
+    assert_eq!(code, Some(1), "{text}");
+    assert!(!text.contains("still fails"), "{text}");
+    all_gone(dir.path());
+}
+
+#[test]
+fn a_matrix_lists_what_makes_no_sense_and_never_passes_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("matrix");
+    // A store that knows single values only.
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../systems/kvnode.toml"))
+        .expect("read");
+    let (before, rest) = text.split_once("[operation.append]").expect("it can append");
+    let after = rest.find("\n[").map_or("", |at| &rest[at..]);
+    let plain = dir.path().join("plain.toml");
+    fs::write(
+        &plain,
+        format!("{before}{after}").replace("name = \"kvnode\"", "name = \"plain\""),
+    )
+    .expect("written");
+    let args = [
+        &[
+            "matrix",
+            "--out",
+            out.to_str().expect("text"),
+            "--systems",
+            plain.to_str().expect("text"),
+            "--workloads",
+            "register,append",
+        ][..],
+        &SHORT,
+    ]
+    .concat();
+    let (code, text) = ran(dir.path(), &args);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("| plain | register | valid |") && text.contains("| plain | append | skipped |"),
+        "{text}"
+    );
+    assert!(
+        text.contains("skipped, not passed: the append workload needs"),
+        "{text}"
+    );
+    let table = json(&out.join("matrix.json"));
+    let skipped = table["cells"]
+        .as_array()
+        .expect("cells")
+        .iter()
+        .find(|cell| cell["workload"] == "append");
+    assert_eq!(skipped.expect("listed")["tally"]["valid"], 0);
+    // All of it makes no sense: that is an error, not a green nothing.
+    let args = [
+        "matrix",
+        "--systems",
+        plain.to_str().expect("text"),
+        "--workloads",
+        "append",
+    ];
+    let (code, text) = ran(dir.path(), &args);
+    assert_eq!(code, Some(254), "{text}");
+    assert!(text.contains("no combination makes sense"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_reduced_or_replayed_says_why() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let plan = dir.path().join("plan.json");
+    fs::write(&plan, r#"{"seed":1,"length":"9s","steps":[{"at":"5s","fault":{"fault":"kill","target":"one"},"lasting":"2s","recovery":"0s"}]}"#).expect("written");
+    let plan = plan.to_str().expect("text");
+    let cases: [(&[&str], &str); 6] = [
+        (&["reduce", "nowhere"], "no run is at nowhere"),
+        (&["run", "--plan", "nowhere"], "nowhere"),
+        (
+            &["run", "--plan", plan, "--time-limit", "3s"],
+            "longer than the load",
+        ),
+        (&["run", "--plan", plan, "--nemesis", "kill"], "--nemesis"),
+        (&["matrix", "--plan", plan], "--plan is for one run"),
+        (&["soak", "--runs", "0"], "0 is not in"),
+    ];
+    for (args, expected) in cases {
+        let (code, text) = ran(dir.path(), args);
+        assert_eq!(code, Some(254), "{args:?}: {text}");
+        assert!(
+            text.contains(expected) && text.lines().count() == 1,
+            "{args:?}: {text}"
+        );
+    }
+}
