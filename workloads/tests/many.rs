@@ -14,7 +14,9 @@ const WORKLOADS: &str = env!("CARGO_BIN_EXE_workloads");
 /// Longer than anything here takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// A run that is over soon.
-const SHORT: [&str; 8] = [
+const SHORT: [&str; 10] = [
+    "--workload",
+    "register",
     "--nodes",
     "3",
     "--nemesis",
@@ -115,7 +117,7 @@ fn a_soak_goes_on_where_it_was_ended_and_counts_every_seed_once() {
     let shown = out.to_str().expect("text");
     let soak = |runs: &'static str, limit: &'static str| {
         let mut args = vec!["soak", "--out", shown, "--runs", runs, "--seed", "5"];
-        args.extend(&SHORT[..7]);
+        args.extend(&SHORT[..9]);
         args.push(limit);
         args
     };

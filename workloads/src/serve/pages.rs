@@ -181,6 +181,9 @@ pub(super) fn compare(a: &Run, b: &Run) -> String {
         let bit = faults.iter().filter(|fault| fault.bit).count();
         let kinds: BTreeSet<&str> = faults.iter().map(|fault| fault.kind.as_str()).collect();
         let kinds: Vec<&str> = kinds.into_iter().collect();
+        if kinds.is_empty() {
+            return "none".to_owned();
+        }
         format!("{}, {bit} ({})", faults.len(), Escaped(kinds.join(", ")))
     });
     let names: BTreeSet<&String> = a
