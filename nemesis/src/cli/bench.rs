@@ -4,13 +4,17 @@
 //! program as its nodes; but `docker` needs a running compose cluster.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, IoSliceMut, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
+use nix::cmsg_space;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
 
 use super::bad;
 use crate::backend::Backend;
@@ -26,7 +30,7 @@ use crate::node::NodeId;
 const ECHO: u16 = 7000;
 const ORDERS: u16 = 7001;
 const SINK: u16 = 7002;
-const UDP_ECHO: u16 = 7003;
+const CLOCK: u16 = 7003;
 /// The part that has no lab.
 const DOCKER: &str = "docker";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -233,8 +237,9 @@ fn star(lab: &Lab) -> anyhow::Result<String> {
     ))
 }
 
-/// One packet at a time over each of four links, there and straight back: a link
-/// keeps the order of its packets, so those of a dense stream wait for each other.
+/// One packet at a time over each of four links, from when it is sent until the
+/// receiver's kernel has it. A link keeps the order of its packets, so those of a
+/// dense stream would wait for each other.
 fn delay(lab: &Lab, folder: &Path) -> anyhow::Result<String> {
     let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 0)?;
     let fault = serde_json::from_str(
@@ -243,7 +248,7 @@ fn delay(lab: &Lab, folder: &Path) -> anyhow::Result<String> {
     let applied = nemesis.apply(&fault)?;
     ensure!(applied.bit, "the delay did not bite");
     let others: Vec<String> = (1..5).map(|place| address_of(place).to_string()).collect();
-    let times = order(lab, 0, &format!("pings 500 {}", others.join(" ")))?;
+    let times = order(lab, 0, &format!("flights 400 {}", others.join(" ")))?;
     Ok(format!("50 +- 20 ms one way (30.4, 50, 69.6): {times}"))
 }
 
@@ -260,13 +265,8 @@ pub(super) fn node() -> anyhow::Result<bool> {
         let mut buffer = [0; 2048];
         while sink.recv(&mut buffer).is_ok() {}
     });
-    let udp_echo = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, UDP_ECHO))?;
-    std::thread::spawn(move || {
-        let mut buffer = [0; 2048];
-        while let Ok((length, sender)) = udp_echo.recv_from(&mut buffer) {
-            let _ = udp_echo.send_to(&buffer[..length], sender);
-        }
-    });
+    let clock_socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, CLOCK))?;
+    std::thread::spawn(move || clock(&clock_socket));
     let orders = TcpListener::bind((Ipv4Addr::UNSPECIFIED, ORDERS))?;
     for client in orders.incoming() {
         let client = client?;
@@ -274,7 +274,7 @@ pub(super) fn node() -> anyhow::Result<bool> {
         BufReader::new(&client).read_line(&mut line)?;
         let answer = match line.split_whitespace().collect::<Vec<_>>()[..] {
             ["rtt", whom, count] => rtt(whom.parse()?, count.parse()?),
-            ["pings", count, ref whom @ ..] => pings(count.parse()?, whom),
+            ["flights", count, ref whom @ ..] => flights(count.parse()?, whom),
             ["flood", whom, secs] => flood(whom.parse()?, secs.parse()?),
             ["appends", secs] => appends(secs.parse()?),
             [] => continue,
@@ -328,25 +328,54 @@ fn spread(mut times: Vec<f64>) -> String {
     )
 }
 
-/// Round trips of single packets, to all of these at once.
-fn pings(count: usize, whom: &[&str]) -> anyhow::Result<String> {
+/// How long single packets to each of these are on their way, to all at once.
+fn flights(count: usize, whom: &[&str]) -> anyhow::Result<String> {
     let to_one = |address: &&str| -> anyhow::Result<Vec<f64>> {
         let address: Ipv4Addr = address.parse()?;
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect((address, UDP_ECHO))?;
+        socket.connect((address, CLOCK))?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        let mut buffer = [0; 64];
-        let mut trip = || {
-            socket.send(&buffer)?;
-            socket.recv(&mut buffer)
+        let mut took = [0; 8];
+        let mut flight = || -> anyhow::Result<f64> {
+            socket.send(&since_1970()?.to_be_bytes())?;
+            socket.recv(&mut took)?;
+            Ok(u64::from_be_bytes(took) as f64 / 1e6)
         };
-        (0..count)
-            .map(|_| Ok(timed(&mut trip)?.1.as_secs_f64() * 1e3))
-            .collect()
+        (0..count).map(|_| flight()).collect()
     };
     let times = kernel::everywhere(whom, to_one);
     let times: Vec<Vec<f64>> = times.into_iter().collect::<anyhow::Result<_>>()?;
     Ok(spread(times.concat()))
+}
+
+/// Nanoseconds by the clock by which the kernel stamps what arrives.
+fn since_1970() -> anyhow::Result<u64> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    Ok(u64::try_from(since.as_nanos())?)
+}
+
+/// Answers each packet with how long it was on its way, as the kernel saw it come:
+/// when this process gets to look is its own affair.
+fn clock(socket: &UdpSocket) -> anyhow::Result<()> {
+    setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
+    let (mut buffer, mut space) = ([0; 8], cmsg_space!(TimeSpec));
+    loop {
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let packet = recvmsg::<SockaddrIn>(
+            socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut space),
+            MsgFlags::empty(),
+        )?;
+        let stamp = packet.cmsgs()?.find_map(|message| match message {
+            ControlMessageOwned::ScmTimestampns(stamp) => Some(Duration::from(stamp)),
+            _ => None,
+        });
+        let (stamp, sender) = (stamp.context("a stamp")?, packet.address.context("a sender")?);
+        let came = u64::try_from(stamp.as_nanos())?;
+        let took = came.saturating_sub(u64::from_be_bytes(buffer));
+        socket.send_to(&took.to_be_bytes(), (sender.ip(), sender.port()))?;
+    }
 }
 
 fn flood(whom: Ipv4Addr, secs: u64) -> anyhow::Result<String> {

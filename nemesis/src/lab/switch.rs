@@ -22,8 +22,8 @@ use crate::link::{Delay, Distribution, Link};
 
 /// Packets taken from one port before the next one's turn.
 const BURST: usize = 64;
-/// How long it looks for the next packet before it sleeps: most come as answers,
-/// and to be woken costs each of them more than this.
+/// How long it looks for the next packet before it sleeps: most come as answers, and
+/// where a core would fall asleep meanwhile, waking it costs as much again.
 const WAKEFUL: Duration = Duration::from_micros(20);
 /// How much a narrow link queues before it drops.
 const QUEUE: Duration = Duration::from_millis(200);
