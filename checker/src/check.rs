@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use rustc_hash::FxHashSet;
 use thiserror::Error;
 
+use crate::contradictions;
 use crate::engine::{self, Answer, Blocks, Budget, Exhausted, Meter, Moment, Problem};
 use crate::explain;
 use crate::history::{Form, History, HistoryError, OpId, Outcome, Value, Word};
@@ -446,6 +447,11 @@ fn search_one<D: Domain>(
                 .max_by_key(|op| history.operation(*op).record().completed);
             return Finding::Illegal(last.expect("a contradiction has operations"));
         }
+    }
+    if let Some(found) = contradictions::find(domain, moments) {
+        let ops = found.operations.into_iter();
+        let last = ops.max_by_key(|op| history.operation(*op).record().completed);
+        return Finding::Illegal(last.expect("a contradiction has operations"));
     }
     match engine::search(&mut problem, meter) {
         Answer::Legal(steps) => {

@@ -82,6 +82,7 @@
 //! Horn & Kroening 2015 (one key at a time), Junker 2004 (small cores).
 
 mod check;
+mod contradictions;
 pub mod convert;
 pub mod cut;
 mod edn_writer;

@@ -47,6 +47,7 @@ impl CheckOptions {
             .init
             .get_or_insert_with(|| self.init_of(history));
         options.time_limit = options.time_limit.or(self.time_limit);
+        options.memory_limit = options.memory_limit.or(self.memory_limit);
         options
     }
 }

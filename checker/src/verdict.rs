@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::history::{Nanos, OpId, Outcome, ProcessId, Value};
-use crate::transactions::AnomalyKind;
+use crate::transactions::{AnomalyKind, Relation};
 
 /// Whether a history is linearizable.
 ///
@@ -125,6 +125,9 @@ pub struct CycleEdge {
     pub to: OpId,
     /// Why: `completed before it was invoked`, `wrote what it read`, ...
     pub because: String,
+    /// Of transactions, in which way the later one depends on the earlier one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relation: Option<Relation>,
 }
 
 /// Kinds of violations, by what a person would call them.
@@ -184,6 +187,11 @@ pub enum Limit {
     /// The history shows too little to be judged.
     NoEvidence {
         /// What is missing, for a person.
+        why: String,
+    },
+    /// A part of the question was given up.
+    GivenUp {
+        /// Which, why, and how to go on.
         why: String,
     },
     /// The question was given up because another one was already answered.
@@ -246,6 +254,7 @@ impl fmt::Display for Limit {
                 stand,
             ),
             Limit::NoEvidence { why } => return out.write_str(why),
+            Limit::GivenUp { why } => return out.write_str(why),
             Limit::Stopped => return out.write_str("stopped before there was an answer"),
         };
         write!(out, "{what}")?;

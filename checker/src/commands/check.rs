@@ -12,8 +12,9 @@ use checker::{
 };
 use clap::Args;
 
+use super::convert::failed;
 use super::measures::{self, Manner, Question};
-use super::output::nobody_reads;
+use super::output::{Output, nobody_reads};
 use super::{BAD_INPUT, INTERNAL, complain, explain, input, limits, transactions};
 
 #[derive(Debug, Args)]
@@ -57,6 +58,10 @@ pub(crate) struct Check {
     /// Print each analysis with its proof as one line of JSON.
     #[arg(long)]
     json: bool,
+    /// Also write each analysis with its proof to a file, one line of JSON a history, as --json prints it. The file is
+    /// put in place when it is complete.
+    #[arg(long, short, value_name = "RESULTS")]
+    output: Option<PathBuf>,
     /// Print only the verdicts, no explanations.
     #[arg(long, short)]
     quiet: bool,
@@ -90,15 +95,29 @@ impl Check {
             transactions: self.transactions.options(),
             ..CheckOptions::default()
         };
-        self.files
-            .iter()
-            .map(|file| self.one(file, &options))
-            .max_by_key(|&code| badness(code))
-            .unwrap_or(0)
+        let mut results = match self.output.as_deref().map(Results::create).transpose() {
+            Ok(results) => results,
+            Err(code) => return code,
+        };
+        let mut worst = 0;
+        for file in &self.files {
+            let code = self.one(file, &options, &mut results);
+            worst = [worst, code]
+                .into_iter()
+                .max_by_key(|&code| badness(code))
+                .unwrap_or(code);
+        }
+        match results.map(Results::finish) {
+            Some(Err(code)) => code,
+            _ => worst,
+        }
     }
 
-    fn one(&self, file: &Path, options: &CheckOptions) -> u8 {
+    fn one(&self, file: &Path, options: &CheckOptions, results: &mut Option<Results>) -> u8 {
         let judged = panic::catch_unwind(|| self.judge(file, options));
+        if let (Some(results), Ok(Ok(judged))) = (results, &judged) {
+            results.add(judged);
+        }
         match judged {
             Ok(Ok(Judged::Operations(analysis))) => {
                 told(self.tell(file, &analysis), analysis.verdict.exit_code())
@@ -169,6 +188,7 @@ impl Check {
             let mut wanted = options.transactions.clone();
             wanted.registers.init = options.init.clone();
             wanted.time_limit = options.time_limit;
+            wanted.memory_limit = options.memory_limit;
             let analysis = checker::transactions::check(&history, model, &wanted);
             return analysis
                 .map(Judged::Transactions)
@@ -216,6 +236,50 @@ impl Check {
             }
         }
         Ok(analysis.verdict.exit_code())
+    }
+}
+
+/// The file that all results go to.
+struct Results {
+    place: PathBuf,
+    out: Output,
+    /// Whether something was written, and what went wrong then.
+    written: Option<io::Result<()>>,
+}
+
+impl Results {
+    /// Or how to exit.
+    fn create(place: &Path) -> Result<Results, u8> {
+        let out = Output::create(place).map_err(|error| failed(place, &error))?;
+        Ok(Results {
+            place: place.to_owned(),
+            out,
+            written: None,
+        })
+    }
+
+    fn add(&mut self, judged: &Judged) {
+        if matches!(self.written, Some(Err(_))) {
+            return;
+        }
+        let line = match judged {
+            Judged::Operations(analysis) => serde_json::to_writer(&mut self.out, analysis),
+            Judged::Transactions(analysis) => serde_json::to_writer(&mut self.out, analysis),
+            Judged::Set(found) => serde_json::to_writer(&mut self.out, found),
+            Judged::Staleness(found) => serde_json::to_writer(&mut self.out, found),
+        };
+        self.written = Some(line.map_err(io::Error::from).and_then(|()| writeln!(self.out)));
+    }
+
+    /// Puts the file into its place, unless there is nothing to put there; or says how to exit.
+    fn finish(self) -> Result<(), u8> {
+        let Results { place, out, written } = self;
+        let Some(written) = written else {
+            return Ok(());
+        };
+        written
+            .and_then(|()| out.finish())
+            .map_err(|error| failed(&place, &error))
     }
 }
 

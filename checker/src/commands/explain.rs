@@ -1,15 +1,15 @@
 //! `checker explain`: tells a person what is wrong.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::path::PathBuf;
 
 use checker::history::{History, Nanos};
 use checker::{Analysis, CheckOptions, CoreOperation, Counterexample, Verdict, check, timeline};
 use clap::Args;
 
 use super::input::Input;
-use super::output::nobody_reads;
-use super::{BAD_INPUT, INTERNAL, complain, transactions};
+use super::output::text_to;
+use super::{BAD_INPUT, complain, transactions};
 
 /// Exit codes: 0 legal, 1 illegal, 2 unknown (a limit ran out), 254 bad arguments or input.
 #[derive(Debug, Args)]
@@ -18,6 +18,9 @@ pub(crate) struct Explain {
     input: Input,
     #[command(flatten)]
     transactions: transactions::Flags,
+    /// Where to write; - is standard output. A file is put in place when it is complete.
+    #[arg(long, short, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
 }
 
 impl Explain {
@@ -29,13 +32,7 @@ impl Explain {
                 return BAD_INPUT;
             }
         };
-        match io::stdout().lock().write_all(text.as_bytes()) {
-            Err(error) if !nobody_reads(&error) => {
-                complain(format_args!("standard output: {error}"));
-                INTERNAL
-            }
-            _ => code,
-        }
+        text_to(&self.output, &text, code)
     }
 
     fn judge(&self) -> Result<(History, Analysis), String> {
@@ -51,6 +48,10 @@ impl Explain {
 
 fn told(history: &History, analysis: &Analysis) -> String {
     match &analysis.verdict {
+        Verdict::Linearizable(witness) if witness.orders.is_empty() && analysis.operations > 0 => format!(
+            "legal: nothing in {} operations contradicts what was asked for (model {})\n",
+            analysis.operations, analysis.model
+        ),
         Verdict::Linearizable(_) => format!(
             "legal: an order explains all {} operations (model {}, initially {})\n",
             analysis.operations, analysis.model, analysis.init

@@ -5,6 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
+use super::convert::failed;
+
 /// A file on its way, or standard output.
 ///
 /// A file is written beside its place, and put there when it is complete: whoever finds it there finds it whole,
@@ -97,4 +99,16 @@ impl Drop for Output {
 /// Whether writing failed because nobody reads any more, as `checker ... | head` has it: no failure of ours.
 pub(crate) fn nobody_reads(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
+}
+
+/// Writes a text; says how to exit, with this code if all went well.
+pub(crate) fn text_to(path: &Path, text: &str, code: u8) -> u8 {
+    let written = Output::create(path).and_then(|mut out| {
+        out.write_all(text.as_bytes())?;
+        out.finish()
+    });
+    match written {
+        Err(error) if !nobody_reads(&error) => failed(path, &error),
+        _ => code,
+    }
 }

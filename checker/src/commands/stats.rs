@@ -1,14 +1,13 @@
 //! `checker stats`: what is in a history?
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
-use std::path::Path;
+use std::path::PathBuf;
 
 use checker::stats::{Latency, Stats as Counted};
 use clap::Args;
 
-use super::convert::failed;
 use super::input::Input;
+use super::output::text_to;
 use super::{BAD_INPUT, complain};
 
 /// Operations by function and outcome, keys, processes, concurrency, duration, rate, latencies and faults.
@@ -23,6 +22,9 @@ pub(crate) struct Stats {
     /// Print one line of JSON instead, latencies in nanoseconds.
     #[arg(long)]
     json: bool,
+    /// Where to write; - is standard output. A file is put in place when it is complete.
+    #[arg(long, short, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
 }
 
 impl Stats {
@@ -40,11 +42,7 @@ impl Stats {
         } else {
             table(&stats).expect("a text takes everything")
         };
-        let mut out = io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Ok(()) => 0,
-            Err(error) => failed(Path::new("-"), &error),
-        }
+        text_to(&self.output, &text, 0)
     }
 }
 

@@ -62,6 +62,7 @@ impl Flags {
                 allow_negative_balances: self.allow_negative_balances,
             },
             time_limit: None,
+            memory_limit: None,
         }
     }
 }

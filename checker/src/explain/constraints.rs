@@ -310,6 +310,7 @@ impl<'a> Constraints<'a> {
     fn told<D: Domain>(&self, domain: &D, cycle: &[usize], words: &Words) -> Vec<CycleEdge> {
         let next = cycle.iter().cycle().skip(1);
         let edges = cycle.iter().zip(next).map(|(&from, &to)| CycleEdge {
+            relation: None,
             from: self.nodes[from].operation.id(),
             to: self.nodes[to].operation.id(),
             because: self.because(domain, from, to, words),

@@ -1,5 +1,6 @@
 //! Makes a violation small and says what is wrong.
 
+mod collections;
 mod constraints;
 mod minimal;
 mod reduce;
@@ -12,6 +13,7 @@ use reduce::{Core, reduce};
 use rustc_hash::FxHashSet;
 
 use crate::check::is_illegal;
+use crate::contradictions;
 use crate::engine::Budget;
 use crate::history::{History, NEVER, OpId, Operation, Value};
 use crate::model::{Domain, Invocation, Model, Observed};
@@ -37,6 +39,11 @@ pub(crate) fn explain<D: Domain>(
         && let Some(core) = at_once(history, domain, moments, budget)
     {
         return describe(history, domain, moments, &core.operations, core.minimal);
+    }
+    if how == Explain::Minimal
+        && let Some(found) = contradictions::find(domain, moments)
+    {
+        return describe(history, domain, moments, &found.operations, found.minimal);
     }
     let stood = moments
         .iter()
@@ -274,6 +281,26 @@ pub(crate) fn phrase(call: &Invocation, key: Option<&Value>) -> String {
             Some(rev) => format!("{maybe}changed {of}at revision {rev} to {new} by cas"),
             None => format!("{maybe}changed {of}from {expected} to {new} by cas"),
         },
+        ("enqueue", ..) => format!("{maybe}enqueued {of}{}", call.input),
+        ("add", ..) => format!("{maybe}added {of}{}", call.input),
+        ("dequeue", Observed::Ok(Value::Nil, _), _) => format!("found {of}the queue empty"),
+        ("dequeue", Observed::Ok(taken, _), _) => format!("dequeued {of}{taken}"),
+        ("dequeue", ..) => format!("{maybe}dequeued {of}something"),
+        ("read", Observed::Ok(seen, _), _) => format!("read {is}{seen}"),
+        ("acquire" | "release", ..) => {
+            let told = match &call.result {
+                Observed::Ok(told, _) if call.input.is_nil() => told,
+                _ => &call.input,
+            };
+            let owner = match told.is_nil() {
+                true => String::new(),
+                false => format!(" as {told}"),
+            };
+            format!("{maybe}{}d {of}the lock{owner}", call.f)
+        }
+        (f, Observed::Ok(result, _), _) if call.input.is_nil() && !result.is_nil() => {
+            format!("{f} {of}-> {result}")
+        }
         (f, Observed::Ok(result, _), _) if result.is_nil() => format!("{f} {of}{}", call.input),
         (f, Observed::Ok(result, _), _) => format!("{f} {of}{} -> {result}", call.input),
         (f, ..) => format!("{maybe}{f} {of}{}", call.input),

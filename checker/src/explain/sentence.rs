@@ -1,6 +1,6 @@
 //! Says in a sentence what is wrong, for somebody who has not seen the history.
 
-use super::{Story, Words, phrase};
+use super::{Story, Words, collections, phrase};
 use crate::history::{History, NEVER, OpId, Operation, Value};
 use crate::model::{Domain, Effect, Invocation};
 use crate::verdict::Anomaly;
@@ -26,6 +26,9 @@ struct Fact<'a> {
 
 /// Says what is wrong with a core.
 pub(crate) fn tell<D: Domain>(history: &History, domain: &D, story: &Story<'_>) -> Told {
+    if let Some(told) = collections::tell(history, domain, story) {
+        return told;
+    }
     let teller = Teller::new(history, domain, story);
     let told = teller.victim().and_then(|victim| {
         teller
@@ -480,19 +483,23 @@ impl<'a> Teller<'a> {
 
     /// `process 3 read k=4 through n2 from 12.310 s to 12.350 s`.
     fn did(&self, fact: &Fact<'_>) -> String {
-        let key = fact.operation.key();
-        let node = fact
-            .operation
-            .node()
-            .map(|node| format!(" through {node}"))
-            .unwrap_or_default();
-        let what = phrase(&fact.call, key.as_ref());
-        format!(
-            "process {} {what}{node} {}",
-            fact.operation.process(),
-            self.words.when(fact.operation)
-        )
+        did(&fact.call, fact.operation, &self.words)
     }
+}
+
+/// `process 3 read k=4 through n2 from 12.310 s to 12.350 s`.
+pub(super) fn did(call: &Invocation, operation: Operation<'_>, words: &Words) -> String {
+    let key = operation.key();
+    let node = operation
+        .node()
+        .map(|node| format!(" through {node}"))
+        .unwrap_or_default();
+    let what = phrase(call, key.as_ref());
+    format!(
+        "process {} {what}{node} {}",
+        operation.process(),
+        words.when(operation)
+    )
 }
 
 impl Fact<'_> {

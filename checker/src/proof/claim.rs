@@ -37,8 +37,8 @@ pub(super) enum Said {
     Legal(Json),
     Illegal(Json),
     Unknown,
-    /// What `check --json` says of transactions.
-    Anomalies,
+    /// What `check --json` says of transactions: all of it.
+    Anomalies(Json),
 }
 
 impl Claim {
@@ -70,7 +70,7 @@ impl Claim {
         };
         let said = match &valid {
             Json::String(unknown) if unknown == "unknown" => Said::Unknown,
-            _ if field("anomalies").is_some() => Said::Anomalies,
+            _ if field("anomalies").is_some() => Said::Anomalies(results.clone()),
             Json::Bool(true) => Said::Legal(witness()?),
             Json::Bool(false) => Said::Illegal(counterexample()?),
             _ => {

@@ -167,7 +167,7 @@ fn core<D: Domain>(
 }
 
 /// Compares what is said of an operation with the history.
-fn compare(
+pub(super) fn compare(
     said: &Json,
     operation: Operation<'_>,
     fault: impl Fn(&str, String) -> Fault,
@@ -214,7 +214,7 @@ fn words<D: Domain>(
 }
 
 /// The first place where two documents differ, and how.
-fn difference(place: &str, told: &Json, truth: &Json) -> Option<(String, String)> {
+pub(super) fn difference(place: &str, told: &Json, truth: &Json) -> Option<(String, String)> {
     match (told, truth) {
         (Json::Object(told), Json::Object(truth)) => {
             let unknown = told.keys().find(|name| !truth.contains_key(*name));

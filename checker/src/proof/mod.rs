@@ -154,7 +154,7 @@ impl WithDomain for Question<'_> {
             Said::Legal(witness) => witness::verify(witness, history, domain, &subhistories),
             Said::Illegal(found) => counterexample::verify(found, history, domain, &subhistories),
             Said::Unknown => Proof::Undecided(UNKNOWN.to_owned()),
-            Said::Anomalies => Fault::new(
+            Said::Anomalies(_) => Fault::new(
                 "anomalies",
                 "the history holds no transactions, but the results are of some",
             )

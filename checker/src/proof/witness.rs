@@ -17,7 +17,10 @@ pub(super) fn verify<D: Domain>(
 ) -> Proof {
     match orders(witness, history, domain, subhistories) {
         Ok(explained) => Proof::Holds {
-            shown: format!("legal: the orders of {explained} operations explain everything"),
+            shown: match explained {
+                1 => "legal: one operation explains everything".to_owned(),
+                _ => format!("legal: the orders of {explained} operations explain everything"),
+            },
             notes: Vec::new(),
         },
         Err(fault) => fault.into(),

@@ -11,6 +11,7 @@ use super::anomaly::{AnomalyKind, Evidence};
 use super::consistency::{ConsistencyModel, boundary};
 use super::finding::{Finding, Findings};
 use super::graph::Relation;
+use super::serial::SerialOrder;
 
 /// Everything that one check of transactions found out.
 #[derive(Clone, Debug, Serialize)]
@@ -34,9 +35,16 @@ pub struct TransactionAnalysis {
     pub not: Vec<ConsistencyModel>,
     /// Stronger ones, which it therefore does not satisfy either.
     pub also_not: Vec<ConsistencyModel>,
+    /// An order of the transactions that proves a yes. Where it is missing, that no anomaly was found is all there is:
+    /// the models may allow what no order explains, or the search for one was given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witness: Option<SerialOrder>,
     /// Why the verdict is unknown, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unknown: Option<String>,
+    /// Whether that is because a search was given up.
+    #[serde(skip)]
+    pub(super) gave_up: bool,
     /// What a person should know about how it was judged.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -84,7 +92,6 @@ pub struct CaseEdge {
     /// The later one.
     pub to: OpId,
     /// By what.
-    #[serde(serialize_with = "relation")]
     pub relation: Relation,
     /// In a sentence.
     pub because: String,
@@ -102,6 +109,9 @@ pub(super) struct Frame<'a> {
     pub(super) given_up: Vec<AnomalyKind>,
     /// Why the history is no evidence although nothing was found.
     pub(super) doubt: Option<String>,
+    /// What ran out before cycles were looked for.
+    pub(super) exhausted: Option<String>,
+    pub(super) witness: Option<SerialOrder>,
     pub(super) notes: Vec<String>,
 }
 
@@ -140,7 +150,9 @@ impl TransactionAnalysis {
             .map(|kind| {
                 format!("the search for {kind} was given up: too many ways to go, or too little time (--time-limit)")
             })
-            .or(frame.doubt.filter(|_| bad.is_none()));
+            .or(frame.exhausted.filter(|_| bad.is_none()));
+        let gave_up = unknown.is_some();
+        let unknown = unknown.or(frame.doubt.filter(|_| bad.is_none()));
         let valid = match (bad, &unknown) {
             (Some(_), _) => Validity::False,
             (None, Some(_)) => Validity::Unknown,
@@ -156,7 +168,9 @@ impl TransactionAnalysis {
             anomalies,
             not,
             also_not,
+            witness: frame.witness.filter(|_| valid == Validity::True),
             unknown,
+            gave_up,
             notes: frame.notes,
             elapsed,
         }
@@ -209,14 +223,4 @@ fn core(operation: Operation<'_>, said: String) -> CoreOperation {
 
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
-}
-
-fn relation<S: Serializer>(relation: &Relation, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(match relation {
-        Relation::Ww => "ww",
-        Relation::Wr => "wr",
-        Relation::Rw => "rw",
-        Relation::Process => "process",
-        Relation::Realtime => "realtime",
-    })
 }

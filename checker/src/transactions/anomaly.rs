@@ -33,6 +33,9 @@ pub enum AnomalyKind {
     LostUpdate,
     /// Dependencies that lead back to where they began.
     Cycle(Shape, Evidence),
+    /// No order of the transactions, one after the other, explains what they read, whichever order the versions that
+    /// nobody relates had: each closes a cycle, though not the same one.
+    NoSerialOrder(Evidence),
     /// Two reads each saw a write that the other one missed.
     LongFork,
     /// The accounts do not add up to what they began with.
@@ -121,9 +124,61 @@ impl Shape {
 impl Evidence {
     /// Every kind, the weakest first.
     pub(super) const ALL: [Evidence; 3] = [Evidence::Data, Evidence::Process, Evidence::Realtime];
+
+    fn suffix(self) -> &'static str {
+        match self {
+            Evidence::Data => "",
+            Evidence::Process => "-process",
+            Evidence::Realtime => "-realtime",
+        }
+    }
+
+    /// What an order respects that may contradict none of this.
+    pub(crate) fn respected(self) -> &'static str {
+        match self {
+            Evidence::Data => "nothing",
+            Evidence::Process => "process",
+            Evidence::Realtime => "realtime",
+        }
+    }
 }
 
 impl AnomalyKind {
+    /// Every kind there is.
+    pub(crate) fn all() -> impl Iterator<Item = AnomalyKind> {
+        let plain = [
+            AnomalyKind::GarbageRead,
+            AnomalyKind::DuplicateElements,
+            AnomalyKind::CyclicVersions,
+            AnomalyKind::IncompatibleOrder,
+            AnomalyKind::G1a,
+            AnomalyKind::G1b,
+            AnomalyKind::DirtyUpdate,
+            AnomalyKind::FutureRead,
+            AnomalyKind::Internal,
+            AnomalyKind::LostUpdate,
+            AnomalyKind::LongFork,
+            AnomalyKind::WrongTotal,
+            AnomalyKind::NegativeValue,
+            AnomalyKind::NilBalance,
+            AnomalyKind::UnexpectedKey,
+            AnomalyKind::WatchGap,
+            AnomalyKind::WatchDuplicate,
+            AnomalyKind::WatchOrder,
+            AnomalyKind::WatchDisagreement,
+            AnomalyKind::NonMonotonic,
+            AnomalyKind::StaleRead,
+            AnomalyKind::RevisionOrder,
+        ];
+        let shapes = Evidence::ALL.into_iter().flat_map(|evidence| {
+            let cycles = Shape::ALL
+                .into_iter()
+                .map(move |shape| AnomalyKind::Cycle(shape, evidence));
+            cycles.chain([AnomalyKind::NoSerialOrder(evidence)])
+        });
+        plain.into_iter().chain(shapes)
+    }
+
     /// Whether a model that forbids `other` forbids this.
     pub fn implies(self, other: AnomalyKind) -> bool {
         if self == other {
@@ -136,6 +191,7 @@ impl AnomalyKind {
             (AnomalyKind::IncompatibleOrder | AnomalyKind::DirtyUpdate, AnomalyKind::G1a) => true,
             (AnomalyKind::FutureRead, AnomalyKind::Cycle(shape, _)) => Shape::G1c.implies(shape),
             (AnomalyKind::LostUpdate, AnomalyKind::Cycle(Shape::G2Item, _)) => true,
+            (AnomalyKind::NoSerialOrder(evidence), AnomalyKind::Cycle(Shape::G2Item, on)) => evidence <= on,
             _ => false,
         }
     }
@@ -172,6 +228,7 @@ impl AnomalyKind {
                 Shape::GNonadjacent => "transactions saw states that cannot all be snapshots of one history",
                 Shape::G2Item => "write skew: transactions missed each other's writes in a circle",
             },
+            AnomalyKind::NoSerialOrder(_) => "no order of the transactions explains what they read",
             AnomalyKind::LongFork => "two reads saw two writes in opposite orders",
             AnomalyKind::WrongTotal => "the accounts do not add up",
             AnomalyKind::NegativeValue => "an account fell below zero",
@@ -205,12 +262,10 @@ impl fmt::Display for AnomalyKind {
             AnomalyKind::Internal => "internal",
             AnomalyKind::LostUpdate => "lost-update",
             AnomalyKind::Cycle(shape, evidence) => {
-                let suffix = match evidence {
-                    Evidence::Data => "",
-                    Evidence::Process => "-process",
-                    Evidence::Realtime => "-realtime",
-                };
-                return write!(out, "{}{suffix}", shape.name());
+                return write!(out, "{}{}", shape.name(), evidence.suffix());
+            }
+            AnomalyKind::NoSerialOrder(evidence) => {
+                return write!(out, "no-serial-order{}", evidence.suffix());
             }
             AnomalyKind::LongFork => "long-fork",
             AnomalyKind::WrongTotal => "wrong-total",

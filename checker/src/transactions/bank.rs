@@ -112,6 +112,8 @@ pub fn bank(history: &History, options: &TransactionOptions) -> Result<Transacti
         expected: options.consistency_models.clone(),
         given_up: Vec::new(),
         doubt: None,
+        exhausted: None,
+        witness: None,
         notes: Vec::new(),
     };
     let said = |id: OpId| format!("read {}", history.operation(id).output());

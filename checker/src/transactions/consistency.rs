@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 
 use super::anomaly::AnomalyKind as Kind;
+use super::anomaly::Evidence;
 use super::anomaly::Evidence::{Data, Process, Realtime};
 use super::anomaly::Shape;
 
@@ -107,6 +108,15 @@ impl ConsistencyModel {
         let rules = self.rules();
         rules.forbids.iter().any(|&kind| found.implies(kind))
             || rules.implies.iter().any(|weaker| weaker.forbids(found))
+    }
+
+    /// What a history satisfies of which an order explains every read, if that order respects so much.
+    pub(crate) fn of_order(respects: Evidence) -> ConsistencyModel {
+        match respects {
+            Data => M::Serializable,
+            Process => M::StrongSessionSerializable,
+            Realtime => M::StrictSerializable,
+        }
     }
 
     fn rules(self) -> Rules {
@@ -270,7 +280,7 @@ impl ConsistencyModel {
 
 /// The models that anomalies rule out, the weakest ones apart: whoever satisfies none of those satisfies none
 /// of the others.
-pub(super) fn boundary(found: &[Kind]) -> (Vec<ConsistencyModel>, Vec<ConsistencyModel>) {
+pub(crate) fn boundary(found: &[Kind]) -> (Vec<ConsistencyModel>, Vec<ConsistencyModel>) {
     let ruled_out: Vec<M> = M::ALL
         .iter()
         .copied()

@@ -72,6 +72,26 @@ pub(super) fn cycle(
     }
 }
 
+/// That some transactions cannot be put in any order.
+pub(super) fn no_order(transactions: &Transactions<'_>, respects: Evidence, core: Vec<OpId>) -> Finding {
+    let how = match respects {
+        Evidence::Data => "",
+        Evidence::Process => ", each process doing its own in turn",
+        Evidence::Realtime => ", none after one that began when it had ended",
+    };
+    let did: Vec<String> = core
+        .iter()
+        .map(|&id| format!("T{} did {}", id.0, transactions.said(id)))
+        .collect();
+    let sentence = format!(
+        "no order of {} transactions, one after the other{how}, explains what they read, whichever of their writes \
+         came first. {}",
+        core.len(),
+        did.join("; "),
+    );
+    Finding::new(None, sentence, core)
+}
+
 fn in_process(history: &History, edge: &Edge) -> String {
     let process = history.operation(edge.to).process();
     format!("process {process} did T{} and then T{}", edge.from.0, edge.to.0)

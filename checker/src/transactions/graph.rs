@@ -8,6 +8,7 @@
 
 use petgraph::Directed;
 use petgraph::graph::{Graph, NodeIndex};
+use serde::{Serialize, Serializer};
 
 use crate::history::{NEVER, OpId, Outcome};
 
@@ -27,6 +28,25 @@ pub enum Relation {
     Process,
     /// It had ended before the other one began.
     Realtime,
+}
+
+impl Relation {
+    /// Its short name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Relation::Ww => "ww",
+            Relation::Wr => "wr",
+            Relation::Rw => "rw",
+            Relation::Process => "process",
+            Relation::Realtime => "realtime",
+        }
+    }
+}
+
+impl Serialize for Relation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// What an edge rests on, and so what a cycle with it shows.
@@ -84,6 +104,13 @@ impl Dependencies {
             graph.add_node(());
         }
         Dependencies { graph, transactions }
+    }
+
+    /// About how many bytes it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        // An edge has two ends and two links to others beside its weight, a vertex two links.
+        let edge = size_of::<Link>() + 4 * size_of::<u32>();
+        (self.graph.edge_count() * edge + self.graph.node_count() * 2 * size_of::<u32>()) as u64
     }
 
     /// Adds an edge between two transactions, unless they are one.

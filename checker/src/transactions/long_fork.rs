@@ -103,6 +103,8 @@ pub fn long_fork(
         expected: options.consistency_models.clone(),
         given_up: Vec::new(),
         doubt: None,
+        exhausted: None,
+        witness: None,
         notes: Vec::new(),
     };
     let said = |id: OpId| {

@@ -79,6 +79,7 @@ mod node;
 mod passed;
 mod rw_register;
 mod search;
+mod serial;
 mod simulate;
 mod transaction;
 mod verdict;
@@ -95,19 +96,22 @@ pub use graph::Relation;
 pub use long_fork::long_fork;
 pub use monotonic::monotonic;
 pub use rw_register::{RegisterOptions, Unwritten};
+pub use serial::SerialOrder;
 pub use simulate::{Store, TransactionSimulation, Workload};
 pub use watch::watch;
 
 pub use verdict::check;
 
+pub(crate) use consistency::boundary;
 pub(crate) use verdict::suggested;
 
-use crate::history::{History, HistoryError, Outcome};
+use crate::history::{History, HistoryError, Outcome, Value};
 
 use analysis::Frame;
 use explain::Explain;
 use finding::Findings;
 use graph::Dependencies;
+use serial::{Seeker, Sought};
 use transaction::{Form, Transactions};
 
 /// What a history of transactions is to satisfy.
@@ -121,6 +125,8 @@ pub struct TransactionOptions {
     pub bank: BankOptions,
     /// Stop looking for cycles after so long, from the beginning of the check.
     pub time_limit: Option<Duration>,
+    /// Give up when the dependencies would take more than so many bytes.
+    pub memory_limit: Option<u64>,
 }
 
 impl Default for TransactionOptions {
@@ -130,6 +136,7 @@ impl Default for TransactionOptions {
             registers: RegisterOptions::default(),
             bank: BankOptions::default(),
             time_limit: None,
+            memory_limit: None,
         }
     }
 }
@@ -156,6 +163,7 @@ pub fn list_append(
         &happened,
         findings,
         options,
+        &Value::Nil,
         Vec::new(),
         begun,
     ))
@@ -183,6 +191,7 @@ pub fn rw_register(
         &happened,
         findings,
         options,
+        registers.init(),
         notes,
         begun,
     ))
@@ -196,17 +205,39 @@ fn judge(
     happened: &[bool],
     mut findings: Findings,
     options: &TransactionOptions,
-    notes: Vec<String>,
+    init: &Value,
+    mut notes: Vec<String>,
     begun: Instant,
 ) -> TransactionAnalysis {
     graph.link_orders(transactions, |id| happened[id.0 as usize]);
     // What cannot be added to an instant is no limit.
     let deadline = options.time_limit.and_then(|limit| begun.checked_add(limit));
-    let cycles = graph.cycles(deadline);
-    for cycle in &cycles.found {
-        findings.add(AnomalyKind::Cycle(cycle.shape, cycle.evidence), || {
-            explain::cycle(transactions, explain, cycle.shape, cycle.evidence, &cycle.edges)
-        });
+    let expected = &options.consistency_models;
+    let forbidden = |kind: AnomalyKind| expected.iter().any(|model| model.forbids(kind));
+    let mut given_up = Vec::new();
+    let mut exhausted = None;
+    let mut witness = None;
+    match exceeded(transactions, &graph, options.memory_limit) {
+        Some(problem) => exhausted = Some(problem),
+        None => {
+            let cycles = graph.cycles(deadline);
+            given_up = cycles.given_up;
+            for cycle in &cycles.found {
+                findings.add(AnomalyKind::Cycle(cycle.shape, cycle.evidence), || {
+                    explain::cycle(transactions, explain, cycle.shape, cycle.evidence, &cycle.edges)
+                });
+            }
+            if !findings.kinds().into_iter().any(forbidden) {
+                let seeker = Seeker {
+                    transactions,
+                    graph: &graph,
+                    happened,
+                    init,
+                    deadline,
+                };
+                witness = seek(seeker, expected, &mut findings, &mut notes);
+            }
+        }
     }
     debug_assert!(
         transactions
@@ -214,13 +245,75 @@ fn judge(
             .all(|id| transactions.outcome(id) != Outcome::Fail || !happened[id.0 as usize]),
         "what failed did not happen"
     );
+    // An order proves more than that nothing was found.
+    if let Some(SerialOrder { respects, .. }) = witness {
+        given_up.retain(|&kind| match kind {
+            AnomalyKind::Cycle(_, evidence) => evidence > respects,
+            _ => true,
+        });
+    }
     let frame = Frame {
         history: transactions.history,
         model: transactions.form.as_str(),
-        expected: options.consistency_models.clone(),
-        given_up: cycles.given_up,
         doubt: None,
+        expected: expected.clone(),
+        given_up,
+        exhausted,
+        witness,
         notes,
     };
     TransactionAnalysis::new(frame, findings, |id| transactions.said(id), begun.elapsed())
+}
+
+/// Looks for an order of the transactions that explains every read, first for one that proves most. Where there
+/// certainly is none that the models in question ask for, that is a finding.
+fn seek(
+    seeker: Seeker<'_, '_>,
+    expected: &[ConsistencyModel],
+    findings: &mut Findings,
+    notes: &mut Vec<String>,
+) -> Option<SerialOrder> {
+    let forbidden = |kind: AnomalyKind| expected.iter().any(|model| model.forbids(kind));
+    let asked = |evidence: Evidence| forbidden(AnomalyKind::NoSerialOrder(evidence));
+    for respects in [Evidence::Realtime, Evidence::Process, Evidence::Data] {
+        // An order that respects less than what was asked for proves nothing.
+        let satisfied = ConsistencyModel::of_order(respects);
+        if !expected.iter().all(|&model| satisfied.implies(model)) {
+            return None;
+        }
+        match seeker.seek(respects, asked(respects)) {
+            Sought::Found(order) => return Some(order),
+            Sought::Impossible(core) => {
+                findings.add(AnomalyKind::NoSerialOrder(respects), || {
+                    explain::no_order(seeker.transactions, respects, core)
+                });
+                return None;
+            }
+            Sought::Open if asked(respects) => {
+                notes.push(
+                    "no anomaly shows, but no order of the transactions that explains every read was found either: \
+                     the search for one was given up"
+                        .to_owned(),
+                );
+                return None;
+            }
+            Sought::Open => {}
+            Sought::Unclear => return None,
+        }
+    }
+    None
+}
+
+/// What to say if the dependencies take more memory than is allowed. While cycles are looked for, each strongly
+/// connected component is copied once, and numbers are kept for its vertices.
+fn exceeded(transactions: &Transactions<'_>, graph: &Dependencies, limit: Option<u64>) -> Option<String> {
+    let needed = transactions.bytes() + 2 * graph.bytes();
+    let limit = limit.filter(|&limit| needed > limit)?;
+    Some(format!(
+        "the dependencies of {} transactions take about {} MB, more than the {} MB allowed: allow more \
+         (--memory-limit), or judge a part (checker cut)",
+        transactions.list.len(),
+        needed.div_ceil(1 << 20),
+        limit >> 20,
+    ))
 }

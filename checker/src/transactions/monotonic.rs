@@ -46,6 +46,8 @@ pub fn monotonic(
         model: "monotonic",
         expected: options.consistency_models.clone(),
         given_up: Vec::new(),
+        exhausted: None,
+        witness: None,
         doubt: numbers.doubt(),
         notes: Vec::new(),
     };

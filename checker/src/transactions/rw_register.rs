@@ -421,10 +421,19 @@ impl<'t, 'a> Registers<'t, 'a> {
         }
     }
 
+    /// What every register held at first.
+    pub(super) fn init(&self) -> &Value {
+        &self.init
+    }
+
     /// What a person should know.
     pub(super) fn notes(&self) -> Vec<String> {
         match self.outside {
             0 => Vec::new(),
+            1 => vec![
+                "1 read of a value that no transaction wrote was taken to be from outside the history"
+                    .to_owned(),
+            ],
             reads => vec![format!(
                 "{reads} reads of values that no transaction wrote were taken to be from outside the history"
             )],

@@ -88,6 +88,13 @@ impl<'a> Transactions<'a> {
         self.list[id.0 as usize]
     }
 
+    /// About how many bytes all this takes.
+    pub(super) fn bytes(&self) -> u64 {
+        let lists = size_of_val(&*self.list) + size_of_val(&*self.steps) + size_of_val(&*self.writes);
+        // Each write is looked up by its key and value.
+        (lists + self.writes.len() * 2 * size_of::<(u32, i64, u32)>()) as u64
+    }
+
     pub(super) fn ids(&self) -> impl ExactSizeIterator<Item = OpId> + use<> {
         (0..self.list.len() as u32).map(OpId)
     }

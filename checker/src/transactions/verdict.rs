@@ -4,7 +4,7 @@ use crate::explain;
 use crate::history::{Flaw, History, HistoryError, Operation, Value};
 use crate::options::ModelName;
 use crate::verdict::{
-    Analysis, Anomaly, Counterexample, CycleEdge, Limit, Prefix, Validity, Verdict, Witness,
+    Analysis, Anomaly, Counterexample, CycleEdge, Limit, Linearization, Prefix, Validity, Verdict, Witness,
 };
 
 use super::analysis::{Anomalies, Case, TransactionAnalysis};
@@ -72,11 +72,23 @@ impl TransactionAnalysis {
                 let sentence = self.sentence.clone().unwrap_or_default();
                 Verdict::Illegal(Box::new(counterexample(history, worst, sentence, init.clone())))
             }
-            (Validity::Unknown, _) => Verdict::Unknown(match &self.unknown {
-                Some(why) => Limit::NoEvidence { why: why.clone() },
-                None => Limit::Stopped,
+            (Validity::Unknown, _) => {
+                let why = self.unknown.unwrap_or_default();
+                Verdict::Unknown(match self.gave_up {
+                    true => Limit::GivenUp { why },
+                    false => Limit::NoEvidence { why },
+                })
+            }
+            _ => Verdict::Linearizable(Witness {
+                orders: self
+                    .witness
+                    .map(|serial| Linearization {
+                        key: None,
+                        order: serial.order,
+                    })
+                    .into_iter()
+                    .collect(),
             }),
-            _ => Verdict::Linearizable(Witness::default()),
         };
         Analysis {
             verdict,
@@ -106,6 +118,7 @@ fn counterexample(history: &History, worst: &Anomalies, sentence: String, init: 
         from: edge.from,
         to: edge.to,
         because: edge.because.clone(),
+        relation: Some(edge.relation),
     });
     Counterexample {
         sentence,

@@ -59,6 +59,8 @@ pub fn watch(history: &History, options: &TransactionOptions) -> Result<Transact
         model: "watch",
         expected: options.consistency_models.clone(),
         given_up: Vec::new(),
+        exhausted: None,
+        witness: None,
         doubt: case.doubt(),
         notes: Vec::new(),
     };

@@ -4,6 +4,7 @@ mod command;
 mod corpus;
 mod input;
 mod oracle;
+mod proof;
 mod random;
 mod scenarios;
 mod script;

@@ -4,8 +4,9 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use checker::history::History;
 use checker::transactions::{TransactionAnalysis, TransactionOptions, Unwritten, list_append, rw_register};
 
 use crate::script;
@@ -32,7 +33,27 @@ fn told(analysis: &TransactionAnalysis) -> String {
     out
 }
 
-fn run(text: &str) -> String {
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transactions/scenarios")
+}
+
+/// Every scenario: its name and what is above the line.
+pub(crate) fn all() -> Vec<(String, String)> {
+    let folder = folder();
+    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut all: Vec<(String, String)> = files
+        .map(|file| {
+            let file = file.unwrap();
+            let text = fs::read_to_string(file.path()).unwrap();
+            (file.file_name().to_string_lossy().into_owned(), text)
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+/// What happened, by which model, and what is to be satisfied.
+pub(crate) fn scenario(text: &str) -> (History, &str, TransactionOptions) {
     let (above, _) = text.split_once(LINE).unwrap_or((text, ""));
     let mut options = TransactionOptions::default();
     let mut model = "list-append";
@@ -53,7 +74,11 @@ fn run(text: &str) -> String {
             _ => writeln!(events, "{line}").unwrap(),
         }
     }
-    let history = script::history(model, &events);
+    (script::history(model, &events), model, options)
+}
+
+fn run(text: &str) -> String {
+    let (history, model, options) = scenario(text);
     let analysis = match model {
         "list-append" => list_append(&history, &options),
         "rw-register" => rw_register(&history, &options),
@@ -64,17 +89,13 @@ fn run(text: &str) -> String {
 
 #[test]
 fn scenarios_are_told_as_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transactions/scenarios");
+    let folder = folder();
     let update = std::env::var_os("UPDATE_SCENARIOS").is_some();
-    let mut files: Vec<_> = fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    assert!(files.len() > 20, "scenarios are missing");
+    let scenarios = all();
+    assert!(scenarios.len() > 20, "scenarios are missing");
     let mut wrong = Vec::new();
-    for file in files {
-        let text = fs::read_to_string(&file).unwrap();
+    for (name, text) in scenarios {
+        let file = folder.join(name);
         let (above, below) = text.split_once(LINE).unwrap_or((&text, ""));
         assert!(
             above.starts_with('#'),

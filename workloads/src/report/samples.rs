@@ -58,8 +58,8 @@ pub(super) fn invalid(operations: usize) -> Sample {
         key: Some(Value::from("17")),
         init: Value::Nil,
         cycle: vec![
-            CycleEdge { from: stale[1].id, to: stale[3].id, because: "it completed before the read was invoked".into() },
-            CycleEdge { from: stale[3].id, to: stale[1].id, because: "it read the value that was replaced".into() },
+            CycleEdge { from: stale[1].id, to: stale[3].id, because: "it completed before the read was invoked".into(), relation: None },
+            CycleEdge { from: stale[3].id, to: stale[1].id, because: "it read the value that was replaced".into(), relation: None },
         ],
         operations: stale,
         prefix: Prefix { last_index: 31_022, last_time: Nanos(12_312 * MS) },

@@ -74,6 +74,7 @@ fn said(limit: &Limit) -> String {
         ),
         Limit::ModelPanicked { message, stand } => (format!("The model itself failed ({message})"), stand),
         Limit::NoEvidence { why } => return format!("The history is no evidence: {why}."),
+        Limit::GivenUp { why } => return format!("The check has no answer: {why}."),
         Limit::Stopped => return "The check was stopped before it had an answer.".to_owned(),
     };
     let key = stand
