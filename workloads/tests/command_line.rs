@@ -1,5 +1,7 @@
 //! The program as a user meets it: wrong flags, nodes that do not start, interruptions, and what stays behind.
 
+mod schema;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -237,6 +239,8 @@ fn a_quiet_run_is_linearizable_and_can_be_judged_again() {
     let results: serde_json::Value =
         serde_json::from_slice(&fs::read(latest.join("results.json")).expect("read")).expect("JSON");
     assert_eq!(results["valid"], serde_json::json!(true));
+    schema::results(&latest.join("results.json")).expect("as its schema says");
+    schema::history(&latest.join("history.jsonl")).expect("as its schema says");
 
     fs::remove_file(latest.join("results.json")).expect("removed");
     let again = workloads(dir.path())

@@ -3,6 +3,7 @@
 //! A run that has just ended and one that is judged again years later go the same way: everything comes
 //! from `history.jsonl` and the logs beside it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -64,12 +65,20 @@ impl Particulars {
     }
 }
 
-/// `results.json`.
+/// The version of the form of `results.json`: it grows when a field goes or changes its meaning, not when one comes.
+const RESULTS_VERSION: u64 = 1;
+
+/// `results.json`, as `docs/results.md` and `docs/schema/results.schema.json` describe it.
 #[derive(Debug, Serialize)]
 struct Results<'a> {
+    ordeal: u64,
     valid: serde_json::Value,
     sentence: &'a str,
     test: &'a str,
+    started: Option<&'a str>,
+    seed: Option<u64>,
+    settings: BTreeMap<&'a str, &'a str>,
+    versions: BTreeMap<&'a str, &'a str>,
     anomalies: &'a [Finding],
     doubts: &'a [String],
     violation: Option<Violation>,
@@ -135,7 +144,9 @@ pub(super) fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
     };
     let outcome = input.outcome();
     let sentence = sentence(&history, &analysis, &anomalies, &doubts, outcome);
+    let header = history.header();
     let results = Results {
+        ordeal: RESULTS_VERSION,
         valid: match outcome {
             RunOutcome::Valid => true.into(),
             RunOutcome::Invalid => false.into(),
@@ -143,6 +154,10 @@ pub(super) fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
         },
         sentence: &sentence,
         test: &particulars.test,
+        started: header.started.as_deref(),
+        seed: header.seed,
+        settings: by_name(&particulars.settings),
+        versions: by_name(&particulars.versions),
         anomalies: &anomalies,
         doubts: &doubts,
         violation: Violation::of(&analysis, &conduct),
@@ -177,6 +192,13 @@ pub(super) fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
         RunOutcome::Invalid => 1,
         RunOutcome::Unknown => 2,
     })
+}
+
+fn by_name(pairs: &[(String, String)]) -> BTreeMap<&str, &str> {
+    pairs
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }
 
 /// Jepsen's last line, which scripts look for.
