@@ -119,15 +119,20 @@ impl RunConfig {
             .as_deref()
             .map(|path| planned(path, args.time_limit))
             .transpose()?;
-        let (typed, left_out) = match &plan {
+        let (typed, mut left_out) = match &plan {
             Some(_) => (Vec::new(), Vec::new()),
             None if args.nemesis.is_empty() => usual(args.workload, args.cluster, usize::from(args.nodes)),
             None => (args.nemesis.clone(), Vec::new()),
         };
-        let (faults, at_once) = match &plan {
-            Some((_, plan)) => (plan.steps.iter().map(|step| step.fault.clone()).collect(), 1),
-            None => faults(&typed)?,
+        let (faults, at_once, leaderless) = match &plan {
+            Some((_, plan)) => (
+                plan.steps.iter().map(|step| step.fault.clone()).collect(),
+                1,
+                None,
+            ),
+            None => faults(&typed, &system)?,
         };
+        left_out.extend(leaderless);
         let at_once = args.at_once.map_or(at_once, usize::from);
         if let Some(why) = unspeakable(args.workload, &system) {
             bail!(why);
@@ -423,11 +428,13 @@ fn at_a_node(name: &str) -> Option<Fault> {
     })
 }
 
-/// The faults that the typed names stand for, and how many may be on at once; `none` stands alone.
-fn faults(typed: &[String]) -> Result<(Vec<Fault>, usize)> {
+/// The faults that the typed names stand for, how many may be on at once, and a word where some of them are left
+/// out since nobody can say who leads; `none` stands alone.
+fn faults(typed: &[String], system: &System) -> Result<(Vec<Fault>, usize, Option<String>)> {
     if typed == ["none"] {
-        return Ok((Vec::new(), 1));
+        return Ok((Vec::new(), 1, None));
     }
+    let says_who_leads = system.leader.is_some() || system.requests.leader.is_some();
     let mut families: Vec<Vec<Fault>> = Vec::new();
     let mut at_once = 1;
     for (i, name) in typed.iter().enumerate() {
@@ -435,6 +442,13 @@ fn faults(typed: &[String]) -> Result<(Vec<Fault>, usize)> {
             bail!("fault `{name}` is named twice");
         }
         if let Some(found) = faults_named(name) {
+            if !says_who_leads && found.iter().all(Fault::needs_leader) {
+                bail!(
+                    "fault `{name}` strikes at the leader, and the file of system {} does not say who leads: add \
+                     [leader] to it, or take a fault that strikes at anybody",
+                    system.name
+                );
+            }
             families.push(found);
         } else if let Some(preset) = Preset::named(name) {
             families.extend(preset.faults.iter().filter_map(|name| faults_named(name)));
@@ -447,12 +461,26 @@ fn faults(typed: &[String]) -> Result<(Vec<Fault>, usize)> {
             bail!("unknown fault `{name}`{meant}; `workloads list` names all, and `none` means none");
         }
     }
+    let planned: usize = families.iter().map(Vec::len).sum();
+    if !says_who_leads {
+        families
+            .iter_mut()
+            .for_each(|family| family.retain(|fault| !fault.needs_leader()));
+        families.retain(|family| !family.is_empty());
+    }
+    let left_out = planned - families.iter().map(Vec::len).sum::<usize>();
+    let leaderless = (left_out > 0).then(|| {
+        format!(
+            "skipped, not passed: {left_out} faults that strike at the leader (the file of system {} has no [leader])",
+            system.name
+        )
+    });
     // A plan draws from all faults alike: each family gets the same weight, however many it has.
     let most = families.iter().map(Vec::len).max().unwrap_or(0);
     let faults = families
         .into_iter()
         .flat_map(|family| family.into_iter().cycle().take(most).collect::<Vec<_>>());
-    Ok((faults.collect(), at_once))
+    Ok((faults.collect(), at_once, leaderless))
 }
 
 #[cfg(test)]
@@ -528,5 +556,34 @@ mod tests {
         ] {
             assert_eq!(quoted(word), expected);
         }
+    }
+
+    fn names(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn nobody_strikes_at_a_leader_whom_nobody_can_name() {
+        let knows = System::find("kvnode").expect("shipped");
+        let mut silent = knows.clone();
+        (silent.leader, silent.requests.leader) = (None, None);
+        for typed in [names(&["partition", "pause"]), names(&["hostile"])] {
+            let (all, _, nothing) = faults(&typed, &knows).expect("known");
+            assert!(all.iter().any(Fault::needs_leader), "{typed:?}");
+            assert_eq!(nothing, None);
+            let (some, _, said) = faults(&typed, &silent).expect("known");
+            assert!(
+                !some.is_empty() && !some.iter().any(Fault::needs_leader),
+                "{some:?}"
+            );
+            let said = said.expect("said");
+            assert!(
+                said.starts_with("skipped, not passed: ") && said.contains("no [leader]"),
+                "{said}"
+            );
+        }
+        assert!(faults(&names(&["pause-leader"]), &knows).is_ok());
+        let error = faults(&names(&["pause", "pause-leader"]), &silent).expect_err("asked for by name");
+        assert!(error.to_string().contains("add [leader] to it"), "{error}");
     }
 }
