@@ -33,6 +33,7 @@
 
 pub mod binary;
 pub mod campaign;
+pub mod ci;
 pub mod cli;
 pub mod client;
 pub mod cluster;

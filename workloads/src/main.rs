@@ -10,7 +10,7 @@ use workloads::config::RunConfig;
 use workloads::matrix::Matrix;
 use workloads::reduce::Failing;
 use workloads::system::System;
-use workloads::{controls, doctor, export, hand, list, runner, scorecard, serve, soak};
+use workloads::{ci, controls, doctor, export, hand, list, runner, scorecard, serve, soak};
 
 /// Bad arguments or input.
 const BAD_INPUT: u8 = 254;
@@ -61,6 +61,8 @@ fn main() -> ExitCode {
             .map_err(|error| (BAD_INPUT, error.into()))
             .and_then(|system| doctor::run(&args, &system).map_err(|error| (FAILURE, error))),
         Some(Command::Controls(args)) => controls::run(&args).map_err(|error| (BAD_INPUT, error)),
+        Some(Command::Annotate(args)) => told(ci::annotate(&args)),
+        Some(Command::Bundle(args)) => told(ci::bundle(&args)),
         Some(Command::List) => {
             print!("{}", list::text());
             Ok(0)
@@ -77,6 +79,10 @@ fn main() -> ExitCode {
 
 fn done(outcome: anyhow::Result<()>) -> Result<u8, (u8, anyhow::Error)> {
     outcome.map(|()| 0).map_err(|error| (FAILURE, error))
+}
+
+fn told(outcome: anyhow::Result<()>) -> Result<u8, (u8, anyhow::Error)> {
+    outcome.map(|()| 0).map_err(|error| (BAD_INPUT, error))
 }
 
 fn run(args: &workloads::cli::RunArgs) -> Result<u8, (u8, anyhow::Error)> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::ci::{AnnotateArgs, BundleArgs};
 use crate::scorecard::Against;
 use crate::workload::{WORKLOADS, Workload};
 
@@ -101,6 +102,13 @@ pub enum Command {
     ///
     /// Rows run one after another; an interrupted round goes on where it stopped.
     Controls(ControlsArgs),
+    /// Say what came of runs as remarks that a CI system shows, and add their summaries to its page
+    Annotate(AnnotateArgs),
+    /// Copy what runs left to a folder that never grows past a cap, the most telling files first
+    ///
+    /// Results and settings, then reports, then histories, then logs of nodes; of several runs the worst first.
+    /// What did not fit is printed, and listed in bundle.txt.
+    Bundle(BundleArgs),
     /// List systems, workloads, faults and planted bugs
     List,
 }
