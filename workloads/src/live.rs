@@ -179,7 +179,7 @@ impl Live {
             (counts.total() - before.total()) as f64 / now.duration_since(then).as_secs_f64().max(1e-3);
         let (p50, p99) = tally.take_latency();
         let line = format!(
-            "{:>5.1} s  {rate:>6.0} op/s  p50 {p50:.1} ms  p99 {p99:.0} ms  ok {}  mismatch {}  fail {}  info {}",
+            "{:>6.1} s  {rate:>6.0} op/s  p50 {p50:.1} ms  p99 {p99:.0} ms  ok {}  mismatch {}  fail {}  info {}",
             elapsed.as_secs_f64(),
             counts.ok,
             counts.mismatch,

@@ -100,7 +100,8 @@ impl Found {
 
 /// The runs at these places, each the folder of a run or a store: the worst first, then by their paths.
 fn runs(places: &[PathBuf]) -> Result<Vec<Found>> {
-    let nothing = |place: String| format!("{place}: no run is there (wanted: the folder of a run, or a store)");
+    let nothing =
+        |place: String| format!("{place}: no run is there (wanted: the folder of a run, or a store)");
     let mut paths = Vec::new();
     for place in places {
         if !place.is_dir() {

@@ -255,6 +255,15 @@ impl FaultSpan {
     }
 }
 
+/// What people are told against the run's being evidence. Nothing where it is invalid: one violation suffices, and a
+/// run that ended at it has of course done too little to be called valid.
+fn doubts<'a>(input: &ReportInput<'a>) -> &'a [String] {
+    match input.outcome() {
+        RunOutcome::Invalid => &[],
+        RunOutcome::Valid | RunOutcome::Unknown => &input.run.doubts,
+    }
+}
+
 /// What the numbers need of an operation.
 fn sample(operation: checker::history::Operation<'_>) -> series::Sample<'_> {
     series::Sample {

@@ -6,7 +6,7 @@ use super::escape::{markdown, shortened};
 use super::proof;
 use super::scale::{count, duration, percent, seconds};
 use super::verdict::{counterexample, headline, where_from, word};
-use super::{ReportInput, RunOutcome};
+use super::{ReportInput, RunOutcome, doubts};
 
 /// Operations and faults listed; the page has them all.
 const ROWS: usize = 20;
@@ -36,10 +36,10 @@ pub fn summary(input: &ReportInput<'_>) -> String {
             markdown(&anomaly.sentence)
         );
     }
-    for doubt in &run.doubts {
+    for doubt in doubts(input) {
         let _ = writeln!(text, "- no evidence: {}", markdown(doubt));
     }
-    if !run.anomalies.is_empty() || !run.doubts.is_empty() {
+    if !run.anomalies.is_empty() || !doubts(input).is_empty() {
         text.push('\n');
     }
     proof_rows(&mut text, input);

@@ -223,6 +223,10 @@ fn doubts_and_anomalies_outweigh_a_legal_history() {
     );
     assert!(junit(&sample.input()).contains("failures=\"1\" errors=\"1\""));
     assert!(summary(&sample.input()).starts_with("### ❌ Invalid"));
+    // It takes no evidence of having done enough to be found wrong.
+    for text in [html(&sample.input()), summary(&sample.input())] {
+        assert!(!text.to_lowercase().contains("no evidence: "), "{text}");
+    }
 }
 
 #[test]

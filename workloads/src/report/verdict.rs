@@ -8,7 +8,7 @@ use super::escape::Escaped;
 use super::proof::shown;
 use super::scale::{clock, count, duration, percent};
 use super::series::Series;
-use super::{ReportInput, RunOutcome};
+use super::{ReportInput, RunOutcome, doubts};
 
 /// The verdict in a word.
 pub(super) fn word(outcome: RunOutcome) -> &'static str {
@@ -137,13 +137,7 @@ pub(super) fn verdict(input: &ReportInput<'_>, outcome: RunOutcome) -> String {
         .skip(usize::from(counterexample(input).is_none()));
     let others: Vec<String> = others
         .map(|anomaly| format!("{}: {}", anomaly.kind, anomaly.sentence))
-        .chain(
-            input
-                .run
-                .doubts
-                .iter()
-                .map(|doubt| format!("No evidence: {doubt}")),
-        )
+        .chain(doubts(input).iter().map(|doubt| format!("No evidence: {doubt}")))
         .collect();
     if !others.is_empty() {
         html.push_str("<ul>");
