@@ -95,6 +95,49 @@ impl RunDir {
     }
 }
 
+/// How deep runs lie at most: `soak/NAME/runs/TEST/TIME`, and one more.
+const DEPTH: usize = 6;
+/// Runs that are looked at; beyond that, the oldest folders by name are left out.
+const MOST: usize = 20_000;
+
+/// Whether a run left this folder.
+pub(crate) fn is_run(folder: &Path) -> bool {
+    ["test.toml", "history.jsonl", "results.json"]
+        .iter()
+        .any(|name| folder.join(name).is_file())
+}
+
+/// The folders of the runs in a folder, itself included, the last by name first.
+pub(crate) fn runs_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    walk(folder, DEPTH, &mut found);
+    found
+}
+
+/// Links are not followed: each run is found once, and none outside.
+fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    if found.len() >= MOST {
+        return;
+    }
+    if is_run(folder) {
+        found.push(folder.to_owned());
+        return;
+    }
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let mut below: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect();
+    below.sort();
+    if depth > 0 {
+        below
+            .iter()
+            .rev()
+            .for_each(|folder| walk(folder, depth - 1, found));
+    }
+}
+
 /// Writes a file whole or not at all.
 ///
 /// # Errors

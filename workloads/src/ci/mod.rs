@@ -12,11 +12,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::store::runs_below;
+
 pub use annotate::{AnnotateArgs, Form, annotate};
 pub use bundle::{BundleArgs, bundle};
-
-/// How deep below a store its runs lie: `<test>/<start>`.
-const DEPTH: usize = 2;
 
 /// A folder that a run left.
 #[derive(Debug)]
@@ -107,8 +106,12 @@ fn runs(places: &[PathBuf]) -> Result<Vec<Found>> {
         if !place.is_dir() {
             bail!(nothing(place.display().to_string()));
         }
-        collect(place, DEPTH, &mut paths)
-            .with_context(|| format!("cannot look through {}", place.display()))?;
+        for run in runs_below(place) {
+            let run = run
+                .canonicalize()
+                .with_context(|| format!("cannot look at {}", run.display()))?;
+            paths.push(run);
+        }
     }
     if paths.is_empty() {
         let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
@@ -119,26 +122,4 @@ fn runs(places: &[PathBuf]) -> Result<Vec<Found>> {
     let mut runs = paths.into_iter().map(Found::at).collect::<Result<Vec<_>>>()?;
     runs.sort_by_key(Found::worth);
     Ok(runs)
-}
-
-/// Follows no link below `folder`: `latest` would show a run twice.
-fn collect(folder: &Path, depth: usize, into: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    // A run has its settings from the beginning; one that was brought here has at least its history.
-    if ["test.toml", "history.jsonl"]
-        .iter()
-        .any(|name| folder.join(name).is_file())
-    {
-        into.push(folder.canonicalize()?);
-        return Ok(());
-    }
-    if depth == 0 {
-        return Ok(());
-    }
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            collect(&entry.path(), depth - 1, into)?;
-        }
-    }
-    Ok(())
 }

@@ -8,10 +8,8 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use serde::Deserialize;
 
-/// How deep runs lie at most: `soak/NAME/runs/TEST/TIME`, and one more.
-const DEPTH: usize = 6;
-/// Runs that are looked at; beyond that, the oldest folders by name are left out.
-const MOST: usize = 20_000;
+use crate::store::{is_run, runs_below};
+
 /// A run without results whose files did not change for so long is not under way.
 const QUIET: Duration = Duration::from_secs(120);
 
@@ -134,8 +132,7 @@ impl Shelf {
 
     /// Every run, in no order.
     pub(super) fn runs(&self) -> Vec<Run> {
-        let mut folders = Vec::new();
-        walk(&self.root, DEPTH, &mut folders);
+        let folders = runs_below(&self.root);
         let runs: Vec<Run> = folders.iter().filter_map(|folder| self.read(folder)).collect();
         self.known.lock().retain(|folder, _| folders.contains(folder));
         runs
@@ -194,36 +191,6 @@ impl Shelf {
                 .insert(folder.to_owned(), (written, run.clone()));
         }
         Some(run)
-    }
-}
-
-fn is_run(folder: &Path) -> bool {
-    ["test.toml", "history.jsonl", "results.json"]
-        .iter()
-        .any(|name| folder.join(name).is_file())
-}
-
-/// Links are not followed: each run is found once, and none outside.
-fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
-    if found.len() >= MOST {
-        return;
-    }
-    if is_run(folder) {
-        found.push(folder.to_owned());
-        return;
-    }
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    let mut below: Vec<PathBuf> = entries
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
-        .collect();
-    below.sort();
-    if depth > 0 {
-        below
-            .iter()
-            .rev()
-            .for_each(|folder| walk(folder, depth - 1, found));
     }
 }
 
