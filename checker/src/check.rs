@@ -437,6 +437,16 @@ fn search_one<D: Domain>(
         Blocks::Illegal => return Finding::Illegal(first_completed(&problem)),
         Blocks::NotApplicable => {}
     }
+    let found = |problem: &mut Problem<D::Compiled<'_>>, steps: &[engine::Step]| {
+        let order = engine::order(problem, steps);
+        let replayed = replay(domain, moments, &order);
+        assert_eq!(replayed, Ok(()), "the engine's own order must replay");
+        Finding::Legal(order)
+    };
+    // Most histories are legal and show it at once.
+    if let Some(steps) = engine::search_briefly(&mut problem, meter) {
+        return found(&mut problem, &steps);
+    }
     if let Some(witness) = precheck::find(&problem) {
         let witness: FxHashSet<OpId> = witness.into_iter().map(|call| problem.call(call).op).collect();
         let alone = Moments::some(history, moments.packed(), &witness);
@@ -454,12 +464,7 @@ fn search_one<D: Domain>(
         return Finding::Illegal(last.expect("a contradiction has operations"));
     }
     match engine::search(&mut problem, meter) {
-        Answer::Legal(steps) => {
-            let order = engine::order(&mut problem, &steps);
-            let replayed = replay(domain, moments, &order);
-            assert_eq!(replayed, Ok(()), "the engine's own order must replay");
-            Finding::Legal(order)
-        }
+        Answer::Legal(steps) => found(&mut problem, &steps),
         Answer::Illegal { furthest } => match problem.moments[furthest].moment() {
             Moment::Completed(call) => Finding::Illegal(problem.call(call).op),
             Moment::Invoked(_) => unreachable!("only a completion can fail to be explained"),

@@ -13,7 +13,7 @@
 //! Whatever is found here is a core like any other, and is made minimal, explained and checked as such. Nothing is
 //! found where operations add to what is there, or ask for revisions.
 
-use crate::engine::{CallId, Machine, Moment, Need, Observes, Problem, Shape, StateId};
+use crate::engine::{CallId, Machine, Moment, NEVER, Need, Observes, Problem, Shape, Span, StateId};
 
 /// What is known of one value.
 #[derive(Clone, Debug)]
@@ -29,15 +29,6 @@ struct Value {
     /// The first that was known to take it away.
     taken: Option<CallId>,
 }
-
-/// When a call was invoked and completed.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    invoked: u32,
-    completed: u32,
-}
-
-const NEVER: u32 = u32::MAX;
 
 /// A contradiction, as far as it goes.
 struct Found {
@@ -91,22 +82,9 @@ fn said<M: Machine>(problem: &Problem<M>, call: CallId) -> Option<Said> {
 impl Precheck {
     /// Nothing if some operation says nothing about values.
     fn new<M: Machine>(problem: &Problem<M>) -> Option<Precheck> {
-        let mut spans = vec![
-            Span {
-                invoked: 0,
-                completed: NEVER
-            };
-            problem.calls.len()
-        ];
-        for (at, moment) in problem.moments.iter().enumerate() {
-            match moment.moment() {
-                Moment::Invoked(call) => spans[call.0 as usize].invoked = at as u32,
-                Moment::Completed(call) => spans[call.0 as usize].completed = at as u32,
-            }
-        }
         let mut precheck = Precheck {
             values: Vec::new(),
-            spans,
+            spans: problem.spans(),
             init: problem.machine.init(),
             first_change: NEVER,
         };
@@ -214,6 +192,9 @@ impl Precheck {
 
     /// Operations entirely within the time in which another value was there.
     fn interruptions<M: Machine>(&self, problem: &Problem<M>, found: &mut Vec<Found>) {
+        if self.values.iter().all(|value| value.times != 1) {
+            return;
+        }
         // By the place of invocations from the end: which call completes first of all that were invoked from
         // there on, and which of those that leave another value than that one.
         let moments = problem.moments.len();

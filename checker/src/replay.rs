@@ -1,11 +1,10 @@
 //! Checks a linearization. Shares nothing with the engines but the model in plain words.
 
-use rustc_hash::FxHashSet;
 use thiserror::Error;
 
 use crate::history::{NEVER, OpId, Operation};
 use crate::model::{Domain, Model, Observed};
-use crate::subhistory::Moments;
+use crate::subhistory::{Moments, Places};
 
 /// Why an order is no linearization.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -30,14 +29,16 @@ pub(crate) fn replay<D: Domain>(
     moments: &Moments<'_>,
     order: &[OpId],
 ) -> Result<(), ReplayError> {
-    let belongs: FxHashSet<OpId> = moments.invoked().collect();
-    let mut seen = FxHashSet::default();
+    let places = Places::of(moments);
+    let mut seen = vec![false; places.len()];
+    let (mut near, ties) = (0, moments.has_ties());
     let mut state = domain.rules().init();
     // The operation of the latest invocation so far: nothing that comes now may have completed before that.
     let mut latest: Option<Operation<'_>> = None;
     for &op in order {
-        if !belongs.contains(&op) || !seen.insert(op) {
-            return Err(ReplayError::OutOfPlace(op));
+        match places.find(op, near + 1) {
+            Some(place) if !seen[place] => (near, seen[place]) = (place, true),
+            _ => return Err(ReplayError::OutOfPlace(op)),
         }
         let operation = moments.operation(op);
         if let Some(latest) = latest
@@ -48,10 +49,13 @@ pub(crate) fn replay<D: Domain>(
         if latest.is_none_or(|latest| latest.record().invoked < operation.record().invoked) {
             latest = Some(operation);
         }
-        let must =
-            |before| (belongs.contains(&before) && must_count(domain, moments, before)).then_some(before);
-        if let Some(before) = moments.after(op, must)
-            && !seen.contains(&before)
+        let must = |before| {
+            let place = places.find(before, near)?;
+            must_count(domain, moments, before).then_some((before, place))
+        };
+        if ties
+            && let Some((before, place)) = moments.after(op, must)
+            && !seen[place]
         {
             return Err(ReplayError::OutOfTime(op, before));
         }
@@ -62,8 +66,8 @@ pub(crate) fn replay<D: Domain>(
             .step(&state, &call)
             .ok_or(ReplayError::Impossible(op))?;
     }
-    for op in moments.invoked() {
-        if !seen.contains(&op) && must_count(domain, moments, op) {
+    for (place, op) in places.iter() {
+        if !seen[place] && must_count(domain, moments, op) {
             return Err(ReplayError::Missing(op));
         }
     }

@@ -161,12 +161,20 @@ impl<'a> Moments<'a> {
             return;
         }
         let mut seen = 0u64;
-        for (op, completes) in self.iter() {
-            if !completes {
-                let record = &self.history.records[op.0 as usize];
-                // The first and the last of its bytes.
-                seen ^= record.process.0 ^ record.outcome as u64;
-            }
+        for op in self.invoked() {
+            let record = &self.history.records[op.0 as usize];
+            // The first of its bytes, the last, and what may lie in between on a line of its own.
+            seen ^= record.process.0 ^ record.outcome as u64 ^ record.completed_index;
+        }
+        // Where the argument is, is known only by now.
+        for op in self.invoked() {
+            let input = self.history.records[op.0 as usize].input;
+            seen ^= u64::from(
+                self.history
+                    .pool
+                    .pair(input)
+                    .is_some_and(|(first, _)| first == Word::NIL),
+            );
         }
         std::hint::black_box(seen);
     }
@@ -236,17 +244,141 @@ impl<'a> Moments<'a> {
 }
 
 /// Which call an operation that has not completed became.
-#[derive(Debug, Default)]
+///
+/// What is open at once was nearly always invoked close together: those find room by their number, the few that
+/// do not are looked up.
+#[derive(Debug)]
 pub(crate) struct Numbering {
-    open: FxHashMap<OpId, CallId>,
+    recent: Box<[(OpId, CallId); RECENT]>,
+    others: FxHashMap<OpId, CallId>,
+}
+
+const RECENT: usize = 256;
+const NOBODY: OpId = OpId(u32::MAX);
+
+impl Default for Numbering {
+    fn default() -> Self {
+        Numbering {
+            recent: Box::new([(NOBODY, CallId(0)); RECENT]),
+            others: FxHashMap::default(),
+        }
+    }
 }
 
 impl Numbering {
+    #[inline]
     pub(crate) fn put(&mut self, op: OpId, call: CallId) {
-        self.open.insert(op, call);
+        let room = &mut self.recent[op.0 as usize % RECENT];
+        if room.0 == NOBODY {
+            *room = (op, call);
+        } else {
+            self.others.insert(op, call);
+        }
     }
 
+    #[inline]
     pub(crate) fn get(&mut self, op: OpId) -> Option<CallId> {
-        self.open.remove(&op)
+        let room = &mut self.recent[op.0 as usize % RECENT];
+        if room.0 == op {
+            room.0 = NOBODY;
+            return Some(room.1);
+        }
+        self.others.remove(&op)
+    }
+}
+
+/// Every operation that is invoked among some moments, by its number.
+///
+/// Invariant: sorted, and none twice.
+#[derive(Debug)]
+pub(crate) struct Places {
+    ops: Vec<OpId>,
+}
+
+impl Places {
+    pub(crate) fn of(moments: &Moments<'_>) -> Places {
+        let mut ops = Vec::with_capacity(moments.operations());
+        ops.extend(moments.invoked());
+        // Operations are numbered as they are invoked, but for those of one instant.
+        if !ops.is_sorted() {
+            ops.sort_unstable();
+        }
+        Places { ops }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// The operations with their places.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, OpId)> {
+        self.ops.iter().copied().enumerate()
+    }
+
+    /// The place of an operation, which is quick to find close to another one.
+    pub(crate) fn find(&self, op: OpId, near: usize) -> Option<usize> {
+        let (first, last) = (self.ops.first()?, self.ops.last()?);
+        if op < *first || op > *last {
+            return None;
+        }
+        // Where nothing is left out, as in a history without keys, numbers are places.
+        if (last.0 - first.0) as usize + 1 == self.ops.len() {
+            return Some((op.0 - first.0) as usize);
+        }
+        let near = near.min(self.ops.len() - 1);
+        let mut step = 1;
+        let (from, to) = if self.ops[near] <= op {
+            while near + step < self.ops.len() && self.ops[near + step] <= op {
+                step *= 2;
+            }
+            (near + step / 2, (near + step).min(self.ops.len()))
+        } else {
+            while step <= near && self.ops[near - step] > op {
+                step *= 2;
+            }
+            (near.saturating_sub(step), near - step / 2)
+        };
+        let found = self.ops[from..to].binary_search(&op);
+        found.ok().map(|at| from + at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_found_from_anywhere() {
+        let sparse: Vec<u32> = (0..200).map(|at| at * at / 7 + at).collect();
+        let dense: Vec<u32> = (5..90).collect();
+        for numbers in [sparse, dense, vec![3], vec![3, 4, 9], Vec::new()] {
+            let ops: Vec<OpId> = numbers.iter().copied().map(OpId).collect();
+            let places = Places { ops: ops.clone() };
+            let last = numbers.last().copied().unwrap_or(0);
+            for near in 0..numbers.len() + 2 {
+                for op in (0..last + 3).map(OpId) {
+                    let expected = ops.binary_search(&op).ok();
+                    assert_eq!(
+                        places.find(op, near),
+                        expected,
+                        "{op:?} near {near} of {numbers:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_is_open_is_found_once() {
+        let mut numbering = Numbering::default();
+        // Far more than have room by their number, and some of them of one remainder.
+        let open: Vec<u32> = (0..700).chain([RECENT as u32 * 9, RECENT as u32 * 10]).collect();
+        for &op in &open {
+            numbering.put(OpId(op), CallId(op + 1));
+        }
+        for &op in open.iter().rev() {
+            assert_eq!(numbering.get(OpId(op)), Some(CallId(op + 1)), "operation {op}");
+            assert_eq!(numbering.get(OpId(op)), None, "operation {op}, again");
+        }
     }
 }

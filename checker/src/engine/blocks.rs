@@ -16,7 +16,7 @@
 //! they may be, until it does; where that fails the search decides.
 
 use super::machine::{Machine, Shape, StateId};
-use super::problem::{CallId, Moment, Need, Problem};
+use super::problem::{CallId, NEVER, Need, Problem, Span};
 
 /// What the polynomial path found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) enum Blocks {
 }
 
 /// What is known of one value.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Cluster {
     /// Who made it; nobody if it was there from the beginning.
     maker: Option<CallId>,
@@ -40,19 +40,28 @@ struct Cluster {
     from: Option<StateId>,
     /// The exchange that took it away.
     taken_by: Option<CallId>,
-    readers: Vec<CallId>,
+    /// Who saw it first and last: what is between is in [`Clusters::next_reader`].
+    first_reader: CallId,
+    last_reader: CallId,
     /// Whether it must have been there.
     seen: bool,
 }
 
-/// When a call began and ended.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    invoked: u32,
-    completed: u32,
-}
+const NOBODY: CallId = CallId(u32::MAX);
 
-const NEVER: u32 = u32::MAX;
+impl Default for Cluster {
+    fn default() -> Self {
+        Cluster {
+            maker: None,
+            made: false,
+            from: None,
+            taken_by: None,
+            first_reader: NOBODY,
+            last_reader: NOBODY,
+            seen: false,
+        }
+    }
+}
 
 /// Decides a problem whose values are written once each.
 pub(crate) fn decide<M: Machine>(problem: &Problem<M>) -> Blocks {
@@ -116,6 +125,8 @@ const MOVED: usize = 12;
 struct Clusters {
     of: Vec<Cluster>,
     spans: Vec<Span>,
+    /// Per call that saw a value, who saw the same one next.
+    next_reader: Vec<CallId>,
     init: StateId,
     /// Exchanges of unknown outcome: from, to, and the call.
     maybe: Vec<(StateId, StateId, CallId)>,
@@ -139,23 +150,11 @@ struct Block {
 
 impl Clusters {
     fn new<M: Machine>(problem: &Problem<M>) -> Option<Clusters> {
-        let mut spans = vec![
-            Span {
-                invoked: 0,
-                completed: NEVER
-            };
-            problem.calls.len()
-        ];
-        for (at, moment) in problem.moments.iter().enumerate() {
-            match moment.moment() {
-                Moment::Invoked(call) => spans[call.0 as usize].invoked = at as u32,
-                Moment::Completed(call) => spans[call.0 as usize].completed = at as u32,
-            }
-        }
         let init = problem.machine.init();
         let mut clusters = Clusters {
             of: Vec::new(),
-            spans,
+            spans: Vec::new(),
+            next_reader: Vec::new(),
             init,
             maybe: Vec::new(),
             differs: Vec::new(),
@@ -181,16 +180,37 @@ impl Clusters {
                 }
                 Shape::Observation => match problem.machine.observes(call.class)? {
                     Observes::Is(value) => {
-                        let cluster = clusters.cluster(value);
-                        cluster.readers.push(id);
-                        cluster.seen = true;
+                        clusters.read(value, id);
                     }
                     Observes::IsNot(value) => clusters.differs.push((id, value)),
                 },
                 Shape::Total | Shape::General => return None,
             }
         }
+        // Most histories write values twice: that shows before this is worth its time.
+        clusters.spans = problem.spans();
         Some(clusters)
+    }
+
+    /// Notes who saw a value.
+    fn read(&mut self, value: StateId, by: CallId) {
+        let cluster = self.cluster(value);
+        cluster.seen = true;
+        let last = std::mem::replace(&mut cluster.last_reader, by);
+        if last == NOBODY {
+            cluster.first_reader = by;
+        } else {
+            self.next_reader[last.0 as usize] = by;
+        }
+        self.next_reader.resize(by.0 as usize + 1, NOBODY);
+    }
+
+    /// Who saw a value, by invocation.
+    fn readers(&self, cluster: &Cluster) -> impl Iterator<Item = CallId> + Clone {
+        let first = Some(cluster.first_reader).filter(|first| *first != NOBODY);
+        std::iter::successors(first, |reader| {
+            Some(self.next_reader[reader.0 as usize]).filter(|next| *next != NOBODY)
+        })
     }
 
     fn cluster(&mut self, value: StateId) -> &mut Cluster {
@@ -278,13 +298,9 @@ impl Clusters {
                 let cluster = &self.of[at];
                 let begins = calls.len();
                 calls.extend(cluster.maker);
-                for part in [
-                    begins..calls.len(),
-                    calls.len()..calls.len() + cluster.readers.len(),
-                ] {
-                    if part.start == calls.len() {
-                        calls.extend(&cluster.readers);
-                    }
+                let made = calls.len();
+                calls.extend(self.readers(cluster));
+                for part in [begins..made, made..calls.len()] {
                     // Whatever comes later must not have completed before something earlier was invoked.
                     let spans = || calls[part.clone()].iter().map(|call| self.spans[call.0 as usize]);
                     if spans().any(|span| span.completed < last_invoked) {
@@ -419,13 +435,13 @@ impl Clusters {
         let Some(cluster) = self.of.get(value.0 as usize).filter(|cluster| cluster.seen) else {
             return false;
         };
-        let span = |call: &CallId| self.spans[call.0 as usize];
-        let during = span(&differs);
-        let there = cluster.maker.iter().chain(&cluster.readers);
+        let span = |call: CallId| self.spans[call.0 as usize];
+        let during = span(differs);
+        let there = cluster.maker.into_iter().chain(self.readers(cluster));
         let began =
             cluster.maker.is_none() || there.clone().any(|call| span(call).completed < during.invoked);
-        let after = there.chain(&cluster.taken_by);
-        began && after.clone().any(|call| span(call).invoked > during.completed)
+        let mut after = there.chain(cluster.taken_by);
+        began && after.any(|call| span(call).invoked > during.completed)
     }
 
     /// Moves a block so that an observation finds a place where the value is another. Says whether that did it, as

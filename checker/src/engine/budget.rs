@@ -42,6 +42,11 @@ impl Budget {
         self.began.elapsed()
     }
 
+    /// Whether the time is up.
+    pub(crate) fn is_over(&self) -> bool {
+        self.time.is_some_and(|time| self.elapsed() > time)
+    }
+
     /// A budget for something less important: so much time at most, of what is left.
     pub(crate) fn at_most(&self, time: Duration) -> Budget {
         let left = self.time.map(|all| all.saturating_sub(self.began.elapsed()));

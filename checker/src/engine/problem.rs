@@ -57,6 +57,17 @@ impl Packed {
     }
 }
 
+/// When a call was invoked and completed: places of the moments.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) invoked: u32,
+    /// [`NEVER`] if its outcome is unknown.
+    pub(crate) completed: u32,
+}
+
+/// Later than every moment.
+pub(crate) const NEVER: u32 = u32::MAX;
+
 /// One subhistory compiled for a model.
 ///
 /// Invariants: every call is invoked once, before it completes; a call completes exactly if it is required;
@@ -72,6 +83,23 @@ impl<M: Machine> Problem<M> {
     #[inline]
     pub(crate) fn call(&self, call: CallId) -> &Call {
         &self.calls[call.0 as usize]
+    }
+
+    /// When each call was invoked and completed.
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        // Calls are numbered by their invocations.
+        let mut spans = Vec::with_capacity(self.calls.len());
+        for (at, moment) in self.moments.iter().enumerate() {
+            match moment.moment() {
+                Moment::Invoked(_) => spans.push(Span {
+                    invoked: at as u32,
+                    completed: NEVER,
+                }),
+                Moment::Completed(call) => spans[call.0 as usize].completed = at as u32,
+            }
+        }
+        debug_assert_eq!(spans.len(), self.calls.len(), "every call is invoked once");
+        spans
     }
 
     /// Slots for the required calls, reused as calls complete, and how many there are.

@@ -59,15 +59,29 @@ pub(crate) enum Taken {
 /// Engines take turns: the depth-first one for a while, which decides nearly everything; then the breadth-first
 /// one with more and more configurations; then the depth-first one to the end.
 pub(crate) fn search<M: Machine>(problem: &mut Problem<M>, meter: &mut Meter<'_>) -> Answer {
-    let (slots, count) = problem.slots();
-    if !M::COMMON {
-        return Search::<M, Wide>::new(problem, slots, count).decide(meter);
+    let answer = search_for(problem, usize::MAX, meter);
+    answer.expect("it has all the turns there are")
+}
+
+/// An explanation, if the depth-first engine finds one in its first turn.
+pub(crate) fn search_briefly<M: Machine>(
+    problem: &mut Problem<M>,
+    meter: &mut Meter<'_>,
+) -> Option<Vec<Step>> {
+    match search_for(problem, 0, meter) {
+        Some(Answer::Legal(steps)) => Some(steps),
+        Some(Answer::Illegal { .. } | Answer::Exhausted { .. }) | None => None,
     }
+}
+
+/// Searches until the depth-first engine has had so many turns after its first.
+fn search_for<M: Machine>(problem: &mut Problem<M>, turns: usize, meter: &mut Meter<'_>) -> Option<Answer> {
+    let (slots, count) = problem.slots();
     match count {
-        0..=64 => Search::<M, Narrow<1>>::new(problem, slots, count).decide(meter),
-        65..=128 => Search::<M, Narrow<2>>::new(problem, slots, count).decide(meter),
-        129..=256 => Search::<M, Narrow<4>>::new(problem, slots, count).decide(meter),
-        _ => Search::<M, Wide>::new(problem, slots, count).decide(meter),
+        0..=64 if M::COMMON => Search::<M, Narrow<1>>::new(problem, slots, count).decide(turns, meter),
+        65..=128 if M::COMMON => Search::<M, Narrow<2>>::new(problem, slots, count).decide(turns, meter),
+        129..=256 if M::COMMON => Search::<M, Narrow<4>>::new(problem, slots, count).decide(turns, meter),
+        _ => Search::<M, Wide>::new(problem, slots, count).decide(turns, meter),
     }
 }
 
@@ -94,20 +108,6 @@ pub(crate) fn search_in_breadth<M: Machine>(
     let mut standing = Some(search.stand(calm));
     let answer = search.breadth_first(meter, &mut standing, usize::MAX);
     answer.expect("it may fail as often as it must")
-}
-
-/// Whether and where nothing can explain the moments from a place on, whatever came before, as far as the meter
-/// allows, for tests.
-#[cfg(test)]
-pub(crate) fn refute_from<M: Machine>(
-    problem: &mut Problem<M>,
-    from: usize,
-    meter: &mut Meter<'_>,
-) -> Option<usize> {
-    let (slots, count) = problem.slots();
-    let end = problem.moments.len();
-    let mut search = Search::<M, Narrow<1>>::new(problem, slots, count);
-    search.refute(from, end, usize::MAX, 0, meter).unwrap_or(None)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +181,7 @@ enum Rank {
 }
 
 impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
-    fn new(problem: &'p mut Problem<M>, slots: Vec<u32>, count: usize) -> Self {
+    pub(super) fn new(problem: &'p mut Problem<M>, slots: Vec<u32>, count: usize) -> Self {
         let mut deadlines = vec![u32::MAX; problem.calls.len()];
         for (at, moment) in problem.moments.iter().enumerate() {
             if let Moment::Completed(call) = moment.moment() {
@@ -212,19 +212,21 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         }
     }
 
-    fn decide(mut self, meter: &mut Meter<'_>) -> Answer {
-        let answer = self.take_turns(meter);
-        if let Answer::Legal(steps) = &answer
+    fn decide(mut self, turns: usize, meter: &mut Meter<'_>) -> Option<Answer> {
+        let answer = self.take_turns(turns, meter);
+        if let Some(Answer::Legal(steps)) = &answer
             && !self.is_affordable(steps)
         {
             self.counts_loosely = false;
             self.forget();
-            return self.take_turns(meter);
+            return self.take_turns(turns, meter);
         }
         answer
     }
 
-    fn take_turns(&mut self, meter: &mut Meter<'_>) -> Answer {
+    /// Nothing if so many turns do not suffice.
+    fn take_turns(&mut self, turns: usize, meter: &mut Meter<'_>) -> Option<Answer> {
+        let mut turn = 0;
         let patience = PATIENCE * self.problem.moments.len() as u64 + MOVES_PER_LOOK;
         let (mut stuck, mut failures) = (STUCK, FAILURES);
         let mut standing = None;
@@ -232,11 +234,14 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             // Where states are not known beforehand the breadth-first engine cannot prove a violation where it is.
             let last = self.window.supply.is_none() && failures > MOST_FAILURES;
             let patience = if last { u64::MAX } else { patience.max(stuck) };
-            if let Some(answer) = self.depth_first(meter, patience, if last { u64::MAX } else { stuck }) {
+            let answer = self.depth_first(meter, patience, if last { u64::MAX } else { stuck });
+            if answer.is_some() || turn == turns {
                 return answer;
             }
+            turn += 1;
             self.forget();
-            if let Some(answer) = self.breadth_first(meter, &mut standing, failures) {
+            let answer = self.breadth_first(meter, &mut standing, failures);
+            if answer.is_some() {
                 return answer;
             }
             self.forget();

@@ -36,6 +36,13 @@ impl Word {
         (shifted >> 1 == number).then_some(Word(shifted as u64 | 1))
     }
 
+    /// The whole number that this is the word of, if there is one and it is not negative.
+    #[inline]
+    pub(crate) fn as_small(self) -> Option<usize> {
+        let number = self.0 as i64 >> 1;
+        (self.0 & 1 == 1 && number >= 0).then_some(number as usize)
+    }
+
     /// `None` for [`Word::ABSENT`].
     pub(crate) fn present(self) -> Option<Word> {
         (self != Word::ABSENT).then_some(self)

@@ -100,7 +100,7 @@ impl<M: Model> Domain for General<M> {
         };
         let (f, input) = (operation.f().to_owned(), operation.input());
         Ok(Some(Invocation {
-            f,
+            f: f.into(),
             input,
             asked_rev: None,
             result,
@@ -177,7 +177,7 @@ impl<M: Model> Domain for General<M> {
                 return Err((
                     operation.id(),
                     Flaw::WrongValue {
-                        f: call.f,
+                        f: call.f.to_string(),
                         wanted,
                         found,
                     },

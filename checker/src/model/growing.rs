@@ -9,16 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::register_machine::{Grown, RegisterMachine};
 use super::text::TextHash;
-use crate::engine::{Blocks, CallId, Moment, Need, Problem};
-
-/// When a call began and ended.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    invoked: u32,
-    completed: u32,
-}
-
-const NEVER: u32 = u32::MAX;
+use crate::engine::{Blocks, CallId, NEVER, Need, Problem, Span};
 
 /// Decides a problem of appends and reads, where the order is forced.
 pub(crate) fn decide(problem: &Problem<RegisterMachine>) -> Blocks {
@@ -35,7 +26,7 @@ pub(crate) fn decide(problem: &Problem<RegisterMachine>) -> Blocks {
     if calls.any(|call| call.after.is_some() || is_strange(call.class)) {
         return Blocks::NotApplicable;
     }
-    let spans = spans(problem);
+    let spans = problem.spans();
     let length = longest.len();
     let mut hashes = vec![TextHash::EMPTY];
     for byte in longest.bytes() {
@@ -141,21 +132,6 @@ pub(crate) fn decide(problem: &Problem<RegisterMachine>) -> Blocks {
     } else {
         Blocks::Illegal
     }
-}
-
-fn spans(problem: &Problem<RegisterMachine>) -> Vec<Span> {
-    let nothing = Span {
-        invoked: 0,
-        completed: NEVER,
-    };
-    let mut spans = vec![nothing; problem.calls.len()];
-    for (at, moment) in problem.moments.iter().enumerate() {
-        match moment.moment() {
-            Moment::Invoked(call) => spans[call.0 as usize].invoked = at as u32,
-            Moment::Completed(call) => spans[call.0 as usize].completed = at as u32,
-        }
-    }
-    spans
 }
 
 /// The lengths of pieces, the least first; nothing if they are many.

@@ -31,13 +31,13 @@ pub(crate) use register::{FUNCTIONS, Function, RegisterRules, appended, is_misma
 use serde::Serialize;
 pub(crate) use set::Set;
 
-use crate::history::Value;
+use crate::history::{Name, Value};
 
 /// An operation as a model sees it: what was asked and what came back.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Invocation {
     /// The function.
-    pub f: String,
+    pub f: Name,
     /// The argument.
     pub input: Value,
     /// The revision that was asked for, in models that know revisions.

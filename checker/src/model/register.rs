@@ -2,7 +2,7 @@
 //! `cas-register`, and per key `kv`.
 
 use super::{Invocation, Model, Observed};
-use crate::history::{Flaw, Operation, Outcome, Value};
+use crate::history::{Flaw, Name, Operation, Outcome, Value};
 use crate::options::CasFail;
 
 /// The register in plain words. Replaying and the oracle use it; the engines use a compiled one
@@ -101,7 +101,7 @@ pub(crate) fn register_call(
         Function::Delete => "delete",
     };
     Ok((!did_nothing).then(|| Invocation {
-        f: name.to_owned(),
+        f: Name::from(name),
         input,
         asked_rev,
         result,

@@ -4,7 +4,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::growing;
 use super::register::{Function, RegisterRules, appended, is_mismatch};
-use super::text::{Beginnings, Growth, Piece, TextHash, Texts};
+use super::text::{Beginnings, Growth, Piece, Spine, TextHash, Texts};
 use crate::engine::{
     Blocks, Call, CallId, ClassId, Machine, Moment, Need, Observes, Packed, Problem, Shape, StateId,
 };
@@ -261,20 +261,34 @@ fn given(record: &Record) -> Word {
 struct Compiler<'h> {
     history: &'h History,
     rules: &'h RegisterRules,
+    /// What each function of the history is here.
+    functions: Vec<Option<Function>>,
+    /// The numbers of small whole numbers, where they have one.
+    small: Vec<Option<StateId>>,
+    /// No whole number above this is looked for in `small`.
+    most_small: usize,
+    /// The numbers of all else.
     values: FxHashMap<Word, StateId>,
     pairs: FxHashMap<Value, StateId>,
     next_value: u32,
     effects: Vec<Effect>,
+    /// The classes of reads and writes of each value, where there is one.
+    plain: Vec<[Option<ClassId>; 2]>,
+    /// The classes of all else.
     classes: FxHashMap<Effect, ClassId>,
     pieces: Vec<Piece>,
     piece_numbers: FxHashMap<Word, u32>,
     texts: Texts,
+    spine: Spine<'h>,
     /// Whether values must be known as texts, because some operation appends.
     appends: bool,
     revisions: bool,
     /// Whether the key is only appended to and read, so far as was seen.
     grows: bool,
 }
+
+/// Whole numbers up to here are looked for in a table however few moments there are.
+const LEAST_SMALL: usize = 64;
 
 /// A subhistory as a problem for the register.
 pub(crate) fn compile_register(
@@ -345,26 +359,39 @@ pub(crate) fn compile_register(
 
 impl<'h> Compiler<'h> {
     fn new(history: &'h History, rules: &'h RegisterRules, moments: &Moments<'_>) -> Self {
-        let function = |op| Function::named(history.operation(op).f());
+        let functions: Vec<Option<Function>> = history.functions.iter().map(|f| Function::named(f)).collect();
+        let function = |op| functions[usize::from(history.operation(op).record().f)];
         let appends =
             history.knows("append") && moments.invoked().any(|op| function(op) == Some(Function::Append));
         let by_revision =
             |op| function(op) == Some(Function::Cas) && history.operation(op).asked_rev().is_some();
         let revisions = !history.details.is_empty() && moments.invoked().any(by_revision);
+        let seen = |op| {
+            let record = history.operation(op).record();
+            let known = record.outcome == Outcome::Ok && moments.is_complete(op);
+            (known && function(op) == Some(Function::Get)).then(|| history.pool.text(record.output))?
+        };
+        let texts = appends.then(|| moments.invoked().filter_map(seen));
+        let longest = texts.and_then(|texts| texts.max_by_key(|text| text.len()));
         Compiler {
             history,
             rules,
+            small: Vec::new(),
+            most_small: 2 * moments.len() + LEAST_SMALL,
             values: FxHashMap::default(),
             pairs: FxHashMap::default(),
             next_value: 0,
             effects: Vec::new(),
+            plain: Vec::new(),
             classes: FxHashMap::default(),
             pieces: Vec::new(),
             piece_numbers: FxHashMap::default(),
             texts: Texts::default(),
+            spine: Spine::of(longest.unwrap_or("")),
             appends,
             revisions,
             grows: appends && !revisions,
+            functions,
         }
     }
 
@@ -373,7 +400,7 @@ impl<'h> Compiler<'h> {
         let record = operation.record();
         let known = complete && record.outcome != Outcome::Info;
         let need = if known { Need::Required } else { Need::Optional };
-        let function = Function::named(operation.f()).expect("histories are validated first");
+        let function = self.functions[usize::from(record.f)].expect("histories are validated first");
         let told = if known { operation.told_rev() } else { None };
         if record.outcome == Outcome::Fail && (!known || function != Function::Cas) {
             return None;
@@ -452,10 +479,11 @@ impl<'h> Compiler<'h> {
 
     fn class(&mut self, effect: Effect, own: bool) -> ClassId {
         let next = ClassId(self.effects.len() as u32);
-        let class = if own {
-            next
-        } else {
-            *self.classes.entry(effect).or_insert(next)
+        let class = match effect {
+            _ if own => next,
+            Effect::Reads(value) => *self.plain(value, 0).get_or_insert(next),
+            Effect::Writes(value, None) => *self.plain(value, 1).get_or_insert(next),
+            _ => *self.classes.entry(effect).or_insert(next),
         };
         if class == next {
             self.effects.push(effect);
@@ -463,14 +491,40 @@ impl<'h> Compiler<'h> {
         class
     }
 
+    fn plain(&mut self, value: StateId, which: usize) -> &mut Option<ClassId> {
+        let at = value.0 as usize;
+        if at >= self.plain.len() {
+            self.plain.resize(at + 1, [None; 2]);
+        }
+        &mut self.plain[at][which]
+    }
+
     fn word(&mut self, word: Word) -> StateId {
-        if let Some(&known) = self.values.get(&word) {
+        let small = word.as_small().filter(|&number| number <= self.most_small);
+        if let Some(&Some(known)) = small.and_then(|number| self.small.get(number)) {
+            return known;
+        }
+        if small.is_none()
+            && let Some(&known) = self.values.get(&word)
+        {
             return known;
         }
         let value = self.history.pool.value(word);
         let number = self.value(Some(word), &value);
-        self.values.insert(word, number);
+        self.remember(word, number);
         number
+    }
+
+    fn remember(&mut self, word: Word, number: StateId) {
+        match word.as_small().filter(|&small| small <= self.most_small) {
+            Some(small) => {
+                if small >= self.small.len() {
+                    self.small.resize(small + 1, None);
+                }
+                self.small[small] = Some(number);
+            }
+            None => drop(self.values.insert(word, number)),
+        }
     }
 
     /// Pairs are not shared in the pool, and the initial value may not be in it: those go by their content.
@@ -482,17 +536,18 @@ impl<'h> Compiler<'h> {
         let number = StateId(self.next_value);
         self.next_value += 1;
         match word {
-            Some(word) if !by_content => drop(self.values.insert(word, number)),
+            Some(word) if !by_content => self.remember(word, number),
             _ => drop(self.pairs.insert(value.clone(), number)),
         }
         if self.appends {
             let text = appended(value, &Value::Nil);
             let text = text.as_str().expect("appending makes a text");
             // Nothing and the empty text differ when read; appending makes texts only.
+            let hash = self.spine.hash(text);
             if value.as_str().is_some() {
-                self.texts.insert(TextHash::of(text), number);
+                self.texts.insert(hash, number);
             } else {
-                self.texts.name(number, TextHash::of(text));
+                self.texts.name(number, hash);
             }
         }
         number
@@ -511,10 +566,9 @@ impl<'h> Compiler<'h> {
     }
 
     /// Every text that can still become one that somebody saw or expected.
-    fn beginnings(&self) -> Beginnings {
-        let mut beginnings = Beginnings::default();
+    fn beginnings(&mut self) -> Beginnings {
         if !self.appends {
-            return beginnings;
+            return Beginnings::default();
         }
         let mut seen = FxHashSet::default();
         for effect in &self.effects {
@@ -538,8 +592,13 @@ impl<'h> Compiler<'h> {
                 .filter_map(|(text, _)| text.as_str()),
         );
         texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        for text in texts {
-            beginnings.add(text);
+        let texts: Vec<(&str, TextHash)> = texts
+            .into_iter()
+            .map(|text| (text, self.spine.hash(text)))
+            .collect();
+        let mut beginnings = Beginnings::of(std::mem::replace(&mut self.spine, Spine::of("")));
+        for (text, hash) in texts {
+            beginnings.add(text, hash);
         }
         beginnings
     }

@@ -132,17 +132,57 @@ impl Texts {
     }
 }
 
+/// The longest text that was seen. Of what only grows nearly every other one is a beginning, and need not be gone
+/// through byte by byte to be known.
+#[derive(Debug)]
+pub(crate) struct Spine<'h> {
+    text: &'h str,
+    /// The hash of its beginning of each length.
+    hashes: Vec<TextHash>,
+}
+
+impl<'h> Spine<'h> {
+    pub(crate) fn of(text: &'h str) -> Spine<'h> {
+        let mut hashes = Vec::with_capacity(text.len() + 1);
+        let mut hash = TextHash::EMPTY;
+        hashes.push(hash);
+        for byte in text.bytes() {
+            hash = hash.then(std::iter::once(byte));
+            hashes.push(hash);
+        }
+        Spine { text, hashes }
+    }
+
+    /// The hash of a text.
+    pub(crate) fn hash(&self, text: &str) -> TextHash {
+        match self.text.starts_with(text) {
+            true => self.hashes[text.len()],
+            false => TextHash::of(text),
+        }
+    }
+}
+
 /// The texts that can still become one that somebody saw: every beginning of each of those.
 #[derive(Debug, Default)]
 pub(crate) struct Beginnings {
+    /// Those of the longest, by length.
+    longest: Vec<TextHash>,
     hashes: FxHashSet<TextHash>,
 }
 
 impl Beginnings {
-    /// Adds every beginning of a text. Texts that come in the order of their lengths, longest first, cost little
-    /// where one is the beginning of another.
-    pub(crate) fn add(&mut self, text: &str) {
-        if self.hashes.contains(&TextHash::of(text)) {
+    /// Every beginning of the longest text.
+    pub(crate) fn of(spine: Spine<'_>) -> Beginnings {
+        Beginnings {
+            longest: spine.hashes,
+            hashes: FxHashSet::default(),
+        }
+    }
+
+    /// Adds every beginning of a text, given its hash. Texts that come in the order of their lengths, longest first,
+    /// cost little where one is the beginning of another.
+    pub(crate) fn add(&mut self, text: &str, hash: TextHash) {
+        if self.contain(hash) {
             return;
         }
         let mut hash = TextHash::EMPTY;
@@ -154,7 +194,7 @@ impl Beginnings {
     }
 
     pub(crate) fn contain(&self, text: TextHash) -> bool {
-        self.hashes.contains(&text)
+        self.longest.get(text.length as usize) == Some(&text) || self.hashes.contains(&text)
     }
 }
 

@@ -110,7 +110,7 @@ fn simulated<D: Domain>(domain: &D, words: &Vocabulary, seed: u64) -> History {
             };
             let can = |answer: &Value| {
                 let call = Invocation {
-                    f: operation.f.to_owned(),
+                    f: operation.f.to_owned().into(),
                     input: operation.input.clone(),
                     asked_rev: None,
                     result: Observed::Ok(answer.clone(), None),
