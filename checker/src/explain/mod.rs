@@ -7,6 +7,7 @@ mod reduce;
 mod sentence;
 mod stuck;
 mod timeline;
+mod window;
 mod words;
 
 use reduce::{Core, reduce};
@@ -24,6 +25,7 @@ use crate::verdict::{CoreOperation, Counterexample, CycleEdge, Prefix};
 
 pub use minimal::minimize;
 pub use timeline::timeline;
+use window::Window;
 pub(crate) use words::Words;
 
 /// Explains why a subhistory is illegal, given an operation whose completion could not be explained.
@@ -181,6 +183,13 @@ fn first_illegal<D: Domain>(
         .filter(|(_, (_, completes))| *completes)
         .map(|(at, _)| at)
         .collect();
+    // Nearly always it is the first, and shows close to where it is.
+    let so_far = Moments::all(history, &moments.packed()[..=completions[0]]);
+    let complete: FxHashSet<OpId> = so_far.completed().collect();
+    let so_far = Moments::some(history, so_far.packed(), &complete);
+    if Window::find(history, domain, &so_far, &mut budget.meter().patient(NEARBY)).is_some() {
+        return completions[0];
+    }
     let illegal = |end: usize| {
         let prefix = &moments.packed()[..=end];
         let complete: FxHashSet<OpId> = Moments::all(history, prefix).completed().collect();
@@ -190,7 +199,6 @@ fn first_illegal<D: Domain>(
     };
     let (mut least, mut step) = (0, 1);
     let mut most = completions.len() - 1;
-    // Nearly always it is the first.
     while least < most {
         let tried = (least + step - 1).min(most - 1);
         if illegal(completions[tried]) {
@@ -210,6 +218,9 @@ fn first_illegal<D: Domain>(
     }
     completions[most]
 }
+
+/// How many moves the look for a violation close to where it was noticed may take.
+const NEARBY: u64 = 1 << 16;
 
 /// What a sentence is about.
 pub(crate) struct Story<'a> {

@@ -7,6 +7,7 @@
 
 use rustc_hash::FxHashSet;
 
+use super::window::Window;
 use crate::check::is_illegal;
 use crate::engine::Budget;
 use crate::history::{History, OpId};
@@ -39,6 +40,11 @@ pub(crate) fn reduce<D: Domain>(
     // Whatever completed last is told about first: a violation close to where it was noticed reads best.
     let mut order: Vec<OpId> = candidates.to_vec();
     order.sort_by_key(|op| std::cmp::Reverse(history.operation(*op).record().completed));
+    if order.len() >= WORTH_A_WINDOW
+        && let Some(core) = reducer.within_window(&order)
+    {
+        return reducer.one_by_one(core);
+    }
     if !reducer.illegal(&order) {
         // Only if the budget ran out: the engine has found these very moments illegal.
         return Core {
@@ -46,24 +52,29 @@ pub(crate) fn reduce<D: Domain>(
             minimal: false,
         };
     }
-    let mut chosen = Vec::new();
-    let mut core = reducer.among(&mut chosen, false, &order);
+    let groups: Vec<Vec<OpId>> = order.into_iter().map(|op| vec![op]).collect();
+    let core = quickxplain(
+        &mut |known| reducer.illegal(known),
+        &mut Vec::new(),
+        false,
+        &groups,
+    );
     // Each of them is needed unless the budget ran out somewhere; then some may still go.
     if reducer.gave_up {
-        let mut at = 0;
-        while at < core.len() {
-            let one = core.remove(at);
-            if !reducer.illegal(&core) {
-                core.insert(at, one);
-                at += 1;
-            }
-        }
+        let core = reducer.one_by_one(core);
+        return Core {
+            minimal: false,
+            ..core
+        };
     }
     Core {
         operations: core,
-        minimal: !reducer.gave_up,
+        minimal: true,
     }
 }
+
+/// With fewer operations than this every question is about all of them.
+const WORTH_A_WINDOW: usize = 64;
 
 struct Reducer<'a, D> {
     history: &'a History,
@@ -92,26 +103,73 @@ impl<D: Domain> Reducer<'_, D> {
         }
     }
 
-    /// The operations of `among` that a violation needs besides the chosen ones. `grew` says whether the chosen
-    /// ones have grown since the last check, so that they may suffice.
-    fn among(&mut self, chosen: &mut Vec<OpId>, grew: bool, among: &[OpId]) -> Vec<OpId> {
-        if grew && self.illegal(chosen) {
-            return Vec::new();
-        }
-        if among.len() == 1 {
-            return among.to_vec();
-        }
-        let (first, second) = among.split_at(among.len() / 2);
-        let before = chosen.len();
-        chosen.extend(first);
-        let mut needed = self.among(chosen, true, second);
-        chosen.truncate(before);
-        chosen.extend(&needed);
-        let more = self.among(chosen, !needed.is_empty(), first);
-        chosen.truncate(before);
-        needed.extend(more);
-        needed
+    /// A core found by looking only at where the violation is: illegal, but perhaps not minimal. Nothing if it does
+    /// not show there.
+    fn within_window(&mut self, order: &[OpId]) -> Option<Vec<OpId>> {
+        let (history, domain, prefix, budget) = (self.history, self.domain, self.prefix, self.budget);
+        let all: FxHashSet<OpId> = order.iter().copied().collect();
+        let moments = Moments::some(history, prefix, &all);
+        let meter = || budget.meter().patient(PATIENCE);
+        let window = Window::find(history, domain, &moments, &mut meter())?;
+        let mut shows = |known: &[OpId]| {
+            let complete: FxHashSet<OpId> = known.iter().copied().collect();
+            let moments = Moments::some(history, prefix, &complete);
+            window.shows(history, domain, &moments, &mut meter())
+        };
+        let groups = window.groups(history, domain, &moments);
+        let everything: Vec<OpId> = groups.iter().flatten().copied().collect();
+        shows(&everything).then(|| quickxplain(&mut shows, &mut Vec::new(), false, &groups))
     }
+
+    /// Leaves out every operation without which the rest is illegal still. Minimal, if of every other one it was
+    /// shown that it is needed.
+    fn one_by_one(&mut self, mut core: Vec<OpId>) -> Core {
+        self.gave_up = false;
+        let mut at = 0;
+        while at < core.len() {
+            if self.budget.is_over() {
+                self.gave_up = true;
+                break;
+            }
+            let one = core.remove(at);
+            if !self.illegal(&core) {
+                core.insert(at, one);
+                at += 1;
+            }
+        }
+        Core {
+            operations: core,
+            minimal: !self.gave_up,
+        }
+    }
+}
+
+/// The operations of some groups that a violation needs besides the chosen ones, whole groups of them. `grew` says
+/// whether the chosen ones have grown since the last check, so that they may suffice.
+fn quickxplain(
+    illegal: &mut impl FnMut(&[OpId]) -> bool,
+    chosen: &mut Vec<OpId>,
+    grew: bool,
+    among: &[Vec<OpId>],
+) -> Vec<OpId> {
+    if grew && illegal(chosen) {
+        return Vec::new();
+    }
+    match among {
+        [] => return Vec::new(),
+        [one] => return one.clone(),
+        _ => {}
+    }
+    let (first, second) = among.split_at(among.len() / 2);
+    let before = chosen.len();
+    chosen.extend(first.iter().flatten());
+    let mut needed = quickxplain(illegal, chosen, true, second);
+    chosen.truncate(before);
+    chosen.extend(&needed);
+    let more = quickxplain(illegal, chosen, !needed.is_empty(), first);
+    chosen.truncate(before);
+    needed.extend(more);
+    needed
 }
 
 /// Moves that one check of a reduction may take; a check that takes more counts as legal, and the core as not

@@ -1,0 +1,105 @@
+//! Where in a history its violation is.
+//!
+//! The engine can show of a stretch of moments that nothing explains them whatever came before. What is known of
+//! the operations before that stretch then hardly matters, and the proof costs what the stretch costs.
+
+use rustc_hash::FxHashMap;
+
+use crate::engine::{self, ClassId, Meter, Moment, Need, Problem, Shape};
+use crate::engine::{CallId, Machine};
+use crate::history::{History, OpId};
+use crate::model::Domain;
+use crate::subhistory::Moments;
+
+/// A stretch up to the last of some moments that nothing explains.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// The place in the history's order with which it begins.
+    from: u32,
+}
+
+/// A proof may try so many configurations at one completion.
+const TRIES: usize = 4096;
+/// The shortest stretch, in moments.
+const SHORTEST: usize = 8;
+
+impl Window {
+    /// The shortest stretch, of those each twice as long as the one before, that shows some moments to be illegal.
+    /// Nothing if none does, which says nothing.
+    pub(crate) fn find<D: Domain>(
+        history: &History,
+        domain: &D,
+        moments: &Moments<'_>,
+        meter: &mut Meter<'_>,
+    ) -> Option<Window> {
+        let mut problem = domain.compile(history, moments);
+        let end = problem.moments.len();
+        let mut length = problem.slots().1.max(SHORTEST);
+        while length < end {
+            let from = end - length;
+            if engine::refute(&mut problem, from, TRIES, meter).ok()?.is_some() {
+                let from = place(history, &problem, from);
+                return Some(Window { from });
+            }
+            length *= 2;
+        }
+        None
+    }
+
+    /// Whether these moments are shown to be illegal by the same stretch.
+    pub(crate) fn shows<D: Domain>(
+        self,
+        history: &History,
+        domain: &D,
+        moments: &Moments<'_>,
+        meter: &mut Meter<'_>,
+    ) -> bool {
+        let mut problem = domain.compile(history, moments);
+        let mut places = 0..problem.moments.len();
+        // Moments are in the order of their places.
+        let from = places.find(|&at| place(history, &problem, at) >= self.from);
+        let Some(from) = from else { return false };
+        matches!(engine::refute(&mut problem, from, TRIES, meter), Ok(Some(_)))
+    }
+
+    /// The operations that a reduction need look at, in groups that are kept or weakened together: each of those
+    /// that complete within the stretch, the latest first, and of those before it what does the same. What is done
+    /// before it does not say what was seen there.
+    pub(crate) fn groups<D: Domain>(
+        self,
+        history: &History,
+        domain: &D,
+        moments: &Moments<'_>,
+    ) -> Vec<Vec<OpId>> {
+        let problem = domain.compile(history, moments);
+        let (mut within, mut before) = (Vec::new(), Vec::new());
+        let mut group_of: FxHashMap<ClassId, usize> = FxHashMap::default();
+        for moment in problem.moments.iter().rev() {
+            let Moment::Completed(call) = moment.moment() else {
+                continue;
+            };
+            let call = problem.call(call);
+            debug_assert_eq!(call.need, Need::Required, "only those complete");
+            if history.operation(call.op).record().completed >= self.from {
+                within.push(vec![call.op]);
+            } else if problem.machine.shape(call.class) != Shape::Observation {
+                let group = *group_of.entry(call.class).or_insert_with(|| {
+                    before.push(Vec::new());
+                    before.len() - 1
+                });
+                before[group].push(call.op);
+            }
+        }
+        within.append(&mut before);
+        within
+    }
+}
+
+/// The place of a moment in the order of the history.
+fn place<M: Machine>(history: &History, problem: &Problem<M>, at: usize) -> u32 {
+    let record = |call: CallId| history.operation(problem.call(call).op).record();
+    match problem.moments[at].moment() {
+        Moment::Invoked(call) => record(call).invoked,
+        Moment::Completed(call) => record(call).completed,
+    }
+}
