@@ -1,13 +1,14 @@
 //! One history measured: in this process, in one of its own, or by another program.
 
 use std::fs;
-use std::io;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use checker::history::History;
-use checker::{CheckOptions, Explain, ReadOptions, Verdict, check};
+use checker::generate::Simulation;
+use checker::history::{History, Writer};
+use checker::{CheckOptions, Explain, Monitor, ReadOptions, Verdict, check};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde::{Deserialize, Serialize};
@@ -20,7 +21,7 @@ pub(super) struct Measured {
     pub(super) load: f64,
     /// From the loaded history to the verdict.
     pub(super) wall: f64,
-    /// The same in time of processors, of all threads.
+    /// The same in time of processors, of all threads; ours with what the system spends on our behalf.
     pub(super) user: f64,
     /// The most memory that the process ever held, history and all.
     pub(super) peak: u64,
@@ -65,13 +66,12 @@ pub(super) fn here(file: &Path, time: Duration, memory: u64) -> io::Result<()> {
     };
     let (verdict, wall, user) = judge(Explain::Prefix)?;
     let peak = peak_memory();
-    let (word, explained) = match verdict {
-        Verdict::Linearizable(_) => ("legal", None),
-        Verdict::Unknown(_) => ("unknown", None),
-        Verdict::Illegal(_) => ("illegal", Some(judge(Explain::Minimal)?.1)),
+    let explained = match verdict {
+        Verdict::Illegal(_) => Some(judge(Explain::Minimal)?.1),
+        Verdict::Linearizable(_) | Verdict::Unknown(_) => None,
     };
     let measured = Measured {
-        verdict: word.to_owned(),
+        verdict: word(&verdict),
         load,
         wall,
         user,
@@ -80,6 +80,69 @@ pub(super) fn here(file: &Path, time: Duration, memory: u64) -> io::Result<()> {
     };
     println!("{}", serde_json::to_string(&measured)?);
     Ok(())
+}
+
+/// Judges what comes in by standard input while it comes in, and prints the outcome as a line of JSON.
+pub(super) fn streamed_here(time: Duration, memory: u64) -> io::Result<()> {
+    let options = CheckOptions {
+        time_limit: Some(time),
+        memory_limit: Some(memory),
+        ..CheckOptions::default()
+    };
+    let began = Instant::now();
+    let analysis = Monitor::stream(Path::new("-"), &options).map_err(io::Error::other)?;
+    let measured = Measured {
+        verdict: word(&analysis.verdict),
+        load: 0.0,
+        wall: began.elapsed().as_secs_f64(),
+        user: user_time(),
+        peak: peak_memory(),
+        explained: None,
+    };
+    println!("{}", serde_json::to_string(&measured)?);
+    Ok(())
+}
+
+/// Streams a simulation into a process of its own, which judges it meanwhile: nothing holds it whole.
+pub(super) fn streamed_apart(simulation: &Simulation, time: Duration, memory: u64) -> io::Result<Measured> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["bench", "--streamed"]);
+    command.args(["--time-limit", &time.as_secs_f64().to_string()]);
+    command.args(["--memory-limit", &memory.to_string()]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let input = child.stdin.take().expect("it was asked for");
+    let fed = feed(simulation, BufWriter::with_capacity(1 << 20, input));
+    let ended = child.wait_with_output()?;
+    match fed {
+        // It had seen enough.
+        Err(problem) if problem.kind() == io::ErrorKind::BrokenPipe => {}
+        fed => fed?,
+    }
+    if !ended.status.success() {
+        return Err(io::Error::other(format!(
+            "{command:?} ended with {}",
+            ended.status
+        )));
+    }
+    serde_json::from_slice(&ended.stdout).map_err(io::Error::other)
+}
+
+/// Writes a simulation as a history.
+pub(super) fn feed<W: Write>(simulation: &Simulation, into: W) -> io::Result<()> {
+    let mut writer = Writer::new(into, &simulation.header())?;
+    for event in simulation.events() {
+        writer.write(&event)?;
+    }
+    writer.into_inner()?.flush()
+}
+
+fn word(verdict: &Verdict) -> String {
+    let word = match verdict {
+        Verdict::Linearizable(_) => "legal",
+        Verdict::Unknown(_) => "unknown",
+        Verdict::Illegal(_) => "illegal",
+    };
+    word.to_owned()
 }
 
 /// Measures in a process of its own, so that memory is this history's alone.
@@ -111,8 +174,20 @@ fn told(command: &mut Command) -> io::Result<Measured> {
     serde_json::from_slice(&ended.stdout).map_err(io::Error::other)
 }
 
-/// Seconds of processor time of this process so far.
+/// Seconds of processor time of this process so far, of all its threads that still run. The scheduler tells to the
+/// nanosecond; where it does not, the system counts in steps of some milliseconds.
 fn user_time() -> f64 {
+    let threads = fs::read_dir("/proc/self/task").ok();
+    let told = threads.and_then(|threads| {
+        let nanos = threads.map(|thread| {
+            let stat = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            stat.split(' ').next()?.parse::<u64>().ok()
+        });
+        nanos.sum::<Option<u64>>()
+    });
+    if let Some(nanos) = told.filter(|nanos| *nanos > 0) {
+        return nanos as f64 / 1e9;
+    }
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may ask for its own usage");
     usage.user_time().num_microseconds() as f64 / 1e6
 }

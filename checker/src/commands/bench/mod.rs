@@ -1,19 +1,20 @@
 //! `checker bench`: how fast is it here, and how fast is Porcupine?
 
+mod corpus;
 mod measure;
 mod plot;
 
 use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use checker::figures::{figures, of_length};
 use checker::generate::Simulation;
-use checker::history::Writer;
 use clap::Args;
 
 use self::measure::Measured;
+use self::plot::Point;
 use super::{BAD_INPUT, complain, limits};
 
 #[derive(Debug, Args)]
@@ -37,20 +38,31 @@ pub(crate) struct Bench {
     /// with `go build`.
     #[arg(long, value_name = "PROGRAM")]
     porcupine: Option<PathBuf>,
+    /// Instead, measure recorded histories of any form, of registers with or without keys: a file, or the files of a
+    /// folder added up. May be repeated.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["only", "plot"])]
+    corpus: Vec<PathBuf>,
     /// Instead, plot cost against length, from a thousand operations on, into this SVG.
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     /// The longest history of the plot: a power of ten.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(3..=8))]
     longest: u32,
+    /// From this power of ten on, the plot judges histories as they stream in, and nothing holds them whole.
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(3..=9))]
+    stream_from: u32,
     /// Measure this history in this process and print what came of it.
     #[arg(long, value_name = "FILE", hide = true)]
     one: Option<PathBuf>,
+    /// Measure the history that comes by standard input, as it comes, and print what came of it.
+    #[arg(long, hide = true)]
+    streamed: bool,
 }
 
 impl Bench {
     pub(crate) fn run(&self) -> u8 {
         let done = match (&self.one, &self.plot) {
+            _ if self.streamed => measure::streamed_here(self.time_limit, self.memory_limit),
             (Some(file), _) => measure::here(file, self.time_limit, self.memory_limit),
             (None, Some(file)) => self.plot(file),
             (None, None) => self.table(),
@@ -78,6 +90,25 @@ impl Bench {
             "{:<70} {:>8} {:>10} {:>10} {:>10} {:>10} {:>8}{others}",
             "history", "verdict", "load", "check", "user", "explained", "peak"
         );
+        for path in &self.corpus {
+            let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+            for (number, recorded) in corpus::files(path)?.iter().enumerate() {
+                let file = folder.path.join(format!("{number}.jsonl"));
+                corpus::convert(recorded, &file)?;
+                ours.push(self.measure(&file)?);
+                if let Some(program) = &self.porcupine {
+                    theirs.push(fastest(self.repeat, || {
+                        measure::by(program, &file, self.time_limit)
+                    })?);
+                }
+                folder.discard(&file)?;
+            }
+            let theirs = (!theirs.is_empty()).then(|| corpus::sum(&theirs));
+            print_row(&path.display().to_string(), &corpus::sum(&ours), theirs.as_ref());
+        }
+        if !self.corpus.is_empty() {
+            return Ok(());
+        }
         for figure in figures() {
             if self
                 .only
@@ -88,29 +119,11 @@ impl Bench {
             }
             let file = folder.write(figure.name, &figure.simulation)?;
             let ours = self.measure(&file)?;
-            print!(
-                "{:<70} {:>8} {:>10} {:>10} {:>10} {:>10} {:>8}",
-                figure.name,
-                ours.verdict,
-                millis(ours.load),
-                millis(ours.wall),
-                millis(ours.user),
-                ours.explained.map_or_else(|| "-".to_owned(), millis),
-                megabytes(ours.peak),
-            );
-            if let Some(program) = &self.porcupine {
-                let theirs = measure::by(program, &file, self.time_limit)?;
-                let known = if theirs.verdict == "unknown" { ">" } else { "" };
-                print!(
-                    " {:>9} {:>10} {:>8} {known:>1}{:>6.0} {:>7.0}",
-                    theirs.verdict,
-                    millis(theirs.user),
-                    megabytes(theirs.peak),
-                    theirs.user / ours.user,
-                    theirs.peak as f64 / ours.peak as f64,
-                );
-            }
-            println!();
+            let theirs = match &self.porcupine {
+                Some(program) => Some(measure::by(program, &file, self.time_limit)?),
+                None => None,
+            };
+            print_row(figure.name, &ours, theirs.as_ref());
             folder.discard(&file)?;
         }
         Ok(())
@@ -121,7 +134,26 @@ impl Bench {
         let mut points = Vec::new();
         for power in 3..=self.longest {
             let operations = 10u64.pow(power);
-            let file = folder.write(&format!("{operations} operations"), &of_length(operations))?;
+            let simulation = of_length(operations);
+            if power >= self.stream_from {
+                let repeat = || measure::streamed_apart(&simulation, self.time_limit, self.memory_limit);
+                let measured = fastest(self.repeat, repeat)?;
+                println!(
+                    "{operations:>12} operations: {:>8}, streamed {:>12}, user {:>12}, {:>6.0} ns an operation, peak {}",
+                    measured.verdict,
+                    millis(measured.wall),
+                    millis(measured.user),
+                    measured.wall * 1e9 / operations as f64,
+                    megabytes(measured.peak)
+                );
+                points.push(Point {
+                    operations,
+                    measured,
+                    streamed: true,
+                });
+                continue;
+            }
+            let file = folder.write(&format!("{operations} operations"), &simulation)?;
             let measured = self.measure(&file)?;
             println!(
                 "{operations:>12} operations: {:>8}, load {:>12}, check {:>12}, {:>6.0} ns an operation, peak {}",
@@ -131,7 +163,11 @@ impl Bench {
                 (measured.load + measured.wall) * 1e9 / operations as f64,
                 megabytes(measured.peak)
             );
-            points.push((operations, measured));
+            points.push(Point {
+                operations,
+                measured,
+                streamed: false,
+            });
             folder.discard(&file)?;
         }
         plot::draw(into, &points)
@@ -139,16 +175,40 @@ impl Bench {
 
     /// The fastest of several runs, each in a process of its own.
     fn measure(&self, file: &Path) -> io::Result<Measured> {
-        let mut best: Option<Measured> = None;
-        for _ in 0..self.repeat {
-            let measured = measure::apart(file, self.time_limit, self.memory_limit)?;
-            best = Some(match best {
-                Some(best) => best.fastest(measured),
-                None => measured,
-            });
-        }
-        Ok(best.expect("there is at least one run"))
+        fastest(self.repeat, || {
+            measure::apart(file, self.time_limit, self.memory_limit)
+        })
     }
+}
+
+fn fastest(repeat: u32, measure: impl Fn() -> io::Result<Measured>) -> io::Result<Measured> {
+    let first = measure()?;
+    (1..repeat).try_fold(first, |best, _| Ok(best.fastest(measure()?)))
+}
+
+/// One line of the table: ours, and what the other program took beside it.
+fn print_row(name: &str, ours: &Measured, theirs: Option<&Measured>) {
+    print!(
+        "{name:<70} {:>8} {:>10} {:>10} {:>10} {:>10} {:>8}",
+        ours.verdict,
+        millis(ours.load),
+        millis(ours.wall),
+        millis(ours.user),
+        ours.explained.map_or_else(|| "-".to_owned(), millis),
+        megabytes(ours.peak),
+    );
+    if let Some(theirs) = theirs {
+        let known = if theirs.verdict == "unknown" { ">" } else { "" };
+        print!(
+            " {:>9} {:>10} {:>8} {known:>1}{:>6.0} {:>7.0}",
+            theirs.verdict,
+            millis(theirs.user),
+            megabytes(theirs.peak),
+            theirs.user / ours.user,
+            theirs.peak as f64 / ours.peak as f64,
+        );
+    }
+    println!();
 }
 
 /// Where histories lie while they are measured.
@@ -172,11 +232,7 @@ impl Folder {
 
     fn write(&self, name: &str, simulation: &Simulation) -> io::Result<PathBuf> {
         let path = self.path.join(name.replace([' ', ',', '%'], "-") + ".jsonl");
-        let mut writer = Writer::new(BufWriter::new(fs::File::create(&path)?), &simulation.header())?;
-        for event in simulation.events() {
-            writer.write(&event)?;
-        }
-        writer.into_inner()?.flush()?;
+        measure::feed(simulation, BufWriter::new(fs::File::create(&path)?))?;
         Ok(path)
     }
 

@@ -9,26 +9,39 @@ use super::measure::Measured;
 
 const SIZE: (u32, u32) = (900, 560);
 
-/// A measure of a run, in seconds.
-type Cost = fn(&Measured) -> f64;
+/// What a history of some length cost.
+pub(super) struct Point {
+    pub(super) operations: u64,
+    pub(super) measured: Measured,
+    /// Whether it was judged while it was read.
+    pub(super) streamed: bool,
+}
+
+/// A measure of a run, in seconds, if it was taken.
+type Cost = fn(&Point) -> Option<f64>;
 
 /// Draws loading and checking, both axes logarithmic: a cost that grows linearly is a straight line parallel to the
 /// dashed one.
-pub(super) fn draw(into: &Path, points: &[(u64, Measured)]) -> io::Result<()> {
+pub(super) fn draw(into: &Path, points: &[Point]) -> io::Result<()> {
     let area = SVGBackend::new(into, SIZE).into_drawing_area();
-    let lengths = points.iter().map(|&(operations, _)| operations);
+    let lengths = points.iter().map(|point| point.operations);
     let longest = lengths.clone().max().unwrap_or(1_000).max(10_000);
     let shortest = lengths.min().unwrap_or(1_000);
-    let lines: [(&str, RGBColor, Cost); 2] = [
-        ("reading the file", RGBColor(31, 119, 180), |measured| {
-            measured.load
+    let lines: [(&str, RGBColor, Cost); 3] = [
+        ("reading the file", RGBColor(31, 119, 180), |point| {
+            (!point.streamed).then_some(point.measured.load)
         }),
-        ("checking", RGBColor(214, 39, 40), |measured| measured.wall),
+        ("checking", RGBColor(214, 39, 40), |point| {
+            (!point.streamed).then_some(point.measured.wall)
+        }),
+        ("both, while it streams in", RGBColor(44, 160, 44), |point| {
+            point.streamed.then_some(point.measured.wall)
+        }),
     ];
     let costs = || {
         points
             .iter()
-            .flat_map(|(_, measured)| [measured.load, measured.wall])
+            .flat_map(|point| lines.iter().filter_map(|(_, _, cost)| cost(point)))
     };
     let (least, most) = (costs().fold(f64::MAX, f64::min), costs().fold(0.0, f64::max));
     let draw = || {
@@ -55,7 +68,7 @@ pub(super) fn draw(into: &Path, points: &[(u64, Measured)]) -> io::Result<()> {
         for (name, color, cost) in lines {
             let line: Vec<(f64, f64)> = points
                 .iter()
-                .map(|(operations, measured)| (*operations as f64, cost(measured)))
+                .filter_map(|point| Some((point.operations as f64, cost(point)?)))
                 .collect();
             chart
                 .draw_series(LineSeries::new(line.clone(), color.stroke_width(2)))?
