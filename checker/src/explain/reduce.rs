@@ -43,6 +43,13 @@ pub(crate) fn reduce<D: Domain>(
     if order.len() >= WORTH_A_WINDOW
         && let Some(core) = reducer.within_window(&order)
     {
+        // Nobody goes through so many one by one, and to show of each that it is needed takes far longer.
+        if core.len() > MOST_SHOWN {
+            return Core {
+                operations: core,
+                minimal: false,
+            };
+        }
         return reducer.one_by_one(core);
     }
     if !reducer.illegal(&order) {
@@ -75,6 +82,9 @@ pub(crate) fn reduce<D: Domain>(
 
 /// With fewer operations than this every question is about all of them.
 const WORTH_A_WINDOW: usize = 64;
+
+/// A core of more operations than this is not made minimal: it is about a value that was written very often.
+const MOST_SHOWN: usize = 64;
 
 struct Reducer<'a, D> {
     history: &'a History,
