@@ -47,8 +47,8 @@ enum Answer {
     Page(StatusCode, String),
     /// A file of the store.
     File(PathBuf, File),
-    /// What happens in a run under way.
-    Events(Run, File),
+    /// What happens in the run of this folder.
+    Events(PathBuf, File),
 }
 
 impl Server {
@@ -90,11 +90,8 @@ impl Server {
         let mut response = match answer {
             Answer::Page(status, text) => whole(status, HTML, Policy::Page, text),
             Answer::File(path, file) => send(&path, file),
-            Answer::Events(run, file) => match self.streams.clone().try_acquire_owned() {
-                Ok(place) if method == Method::GET => {
-                    let folder = self.root.join(&run.path);
-                    events::stream(Tail::new(file), folder, place)
-                }
+            Answer::Events(folder, file) => match self.streams.clone().try_acquire_owned() {
+                Ok(place) if method == Method::GET => events::stream(Tail::new(file), folder, place),
                 Ok(_) => whole(StatusCode::OK, events::TYPE, Policy::File, String::new()),
                 Err(_) => whole(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -133,7 +130,9 @@ impl Server {
                     Err(error) => page(sorry(&format!("the history cannot be followed: {error}"))),
                 }
             }),
-            Some(Route::Events(path)) => self.history(&path).map(|(run, file)| Answer::Events(run, file)),
+            Some(Route::Events(path)) => self
+                .history(&path)
+                .map(|(run, file)| Answer::Events(self.root.join(&run.path), file)),
             None => None,
         };
         found.unwrap_or_else(|| {
