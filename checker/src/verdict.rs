@@ -143,8 +143,16 @@ pub enum Anomaly {
     PhantomValue,
     /// A read returned a value before anybody asked to write it.
     ReadFromTheFuture,
-    /// An acknowledged write was never seen although nothing replaced it.
+    /// A write that was acknowledged, or that had been seen, is gone although nothing replaced it.
     LostWrite,
+    /// A write that was asked for once took effect more than once.
+    Duplicate,
+    /// A value that had been deleted or replaced is there again, for good.
+    ResurrectedValue,
+    /// A value was seen although whoever asked for it had been told that it was not written.
+    FailedWriteVisible,
+    /// Nodes that went through different changes: their answers cannot be moments of one past.
+    Divergence,
     /// Two cas succeeded on one value.
     NonAtomicCas,
     /// A cas succeeded although the value cannot have been the expected one.

@@ -41,7 +41,8 @@ fn a_violation_is_explained_in_a_sentence() {
     let expected = format!(
         "{illegal}: process 3 read k=4 through n2 from 12.310 s to 12.350 s, but process 1 wrote k=5 through n1 \
          from 12.150 s to 12.200 s, before that began, and nothing wrote 4 after it (4 had been written by process 0 \
-         from 12.000 s to 12.010 s)\n"
+         from 12.000 s to 12.010 s); 5 was not lost, for process 3 read k=5 through n1 from 12.360 s to 12.380 s: the \
+         answer was old\n"
     );
     assert_eq!(text(&output.stderr), expected);
 }

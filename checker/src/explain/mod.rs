@@ -1,11 +1,14 @@
 //! Makes a violation small and says what is wrong.
 
+mod cause;
 mod collections;
 mod constraints;
+mod facts;
 mod minimal;
 mod reduce;
 mod sentence;
 mod stuck;
+mod text;
 mod timeline;
 mod window;
 mod words;

@@ -1,8 +1,12 @@
 //! Says in a sentence what is wrong, for somebody who has not seen the history.
 
+use rustc_hash::FxHashMap;
+
+use super::cause::{Fate, Sight};
+use super::facts::{Fact, Facts};
 use super::{Story, Words, collections, phrase};
 use crate::history::{History, NEVER, OpId, Operation, Value};
-use crate::model::{Domain, Effect, Invocation};
+use crate::model::{Domain, Invocation};
 use crate::verdict::Anomaly;
 
 /// A sentence, and which operations it concerns besides the core.
@@ -10,18 +14,6 @@ pub(crate) struct Told {
     pub(crate) sentence: String,
     pub(crate) anomaly: Anomaly,
     pub(crate) concerned: Vec<OpId>,
-}
-
-/// One operation with what it saw and what it made.
-struct Fact<'a> {
-    operation: Operation<'a>,
-    call: Invocation,
-    /// The value that it saw.
-    saw: Option<Value>,
-    /// A value that it was told not to be there.
-    missed: Option<Value>,
-    /// The value that it left behind.
-    made: Option<Value>,
 }
 
 /// Says what is wrong with a core.
@@ -34,6 +26,8 @@ pub(crate) fn tell<D: Domain>(history: &History, domain: &D, story: &Story<'_>) 
         teller
             .two_cas()
             .or_else(|| teller.torn_cas())
+            .or_else(|| teller.blind_cas())
+            .or_else(|| teller.text(victim))
             .or_else(|| teller.alone(victim))
             .or_else(|| teller.appended(victim))
             .or_else(|| teller.overwritten(victim))
@@ -42,12 +36,10 @@ pub(crate) fn tell<D: Domain>(history: &History, domain: &D, story: &Story<'_>) 
     told.unwrap_or_else(|| teller.list())
 }
 
-struct Teller<'a> {
-    core: Vec<Fact<'a>>,
-    /// Every operation of the subhistory that leaves a value behind.
-    writers: Vec<Fact<'a>>,
-    /// Values that were read somewhere in the subhistory.
-    readers: Vec<Fact<'a>>,
+pub(super) struct Teller<'a> {
+    pub(super) core: Vec<Fact<'a>>,
+    /// Everything that was done to the key, in the whole history.
+    pub(super) facts: Facts<'a>,
     init: Value,
     /// The operations of the cycle, if there is one.
     cycle: Vec<OpId>,
@@ -59,38 +51,15 @@ struct Teller<'a> {
 
 impl<'a> Teller<'a> {
     fn new<D: Domain>(history: &'a History, domain: &D, story: &Story<'_>) -> Teller<'a> {
-        let fact = |op: OpId| {
-            let operation = history.operation(op);
-            domain
-                .call(operation, operation.record().completed != NEVER)
-                .ok()
-                .flatten()
-                .map(|call| {
-                    let effect = Effect::of(domain.name(), &call);
-                    Fact {
-                        operation,
-                        call,
-                        saw: effect.saw,
-                        missed: effect.missed,
-                        made: effect.made,
-                    }
-                })
-        };
-        let mut core: Vec<Fact<'a>> = story.core.iter().copied().filter_map(fact).collect();
-        core.sort_by_key(|fact| fact.operation.record().invoked);
-        let values: Vec<Value> = core
+        let mut core: Vec<Fact<'a>> = story
+            .core
             .iter()
-            .flat_map(|fact| [&fact.saw, &fact.missed, &fact.made])
-            .filter_map(Clone::clone)
+            .filter_map(|&op| Fact::of(history, domain, op))
             .collect();
-        let concerns = |value: &Option<Value>| value.as_ref().is_some_and(|value| values.contains(value));
-        let facts: Vec<Fact<'a>> = story.moments.invoked().filter_map(fact).collect();
-        let (writers, rest): (Vec<_>, Vec<_>) = facts.into_iter().partition(|fact| concerns(&fact.made));
-        let readers = rest.into_iter().filter(|fact| concerns(&fact.saw)).collect();
+        core.sort_by_key(|fact| fact.operation.record().invoked);
         Teller {
             core,
-            writers,
-            readers,
+            facts: Facts::of(history, domain, story.moments),
             init: domain.init_value(),
             cycle: story.cycle.iter().map(|edge| edge.from).collect(),
             stuck: story.stuck,
@@ -99,33 +68,51 @@ impl<'a> Teller<'a> {
         }
     }
 
-    /// The observation that cannot be: the last of the core to complete that saw anything.
+    /// The observation that cannot be: the first of the core that saw what a write in the core had replaced; else the
+    /// last of the core to complete that saw anything.
     fn victim(&self) -> Option<&Fact<'a>> {
-        let observers = self
-            .core
-            .iter()
-            .filter(|fact| fact.saw.is_some() || fact.missed.is_some());
-        observers.max_by_key(|fact| {
-            (
-                fact.operation.id() == self.stuck,
-                fact.operation.record().completed,
-            )
+        let observers = || {
+            self.core
+                .iter()
+                .filter(|fact| fact.saw.is_some() || fact.missed.is_some())
+        };
+        let replaced = |victim: &&Fact<'a>| {
+            let Some(value) = &victim.saw else { return false };
+            let writes = self
+                .core
+                .iter()
+                .filter(|fact| fact.made.is_some() && fact.before(victim));
+            let end = victim.operation.record().completed;
+            writes
+                .filter(|write| write.made.as_ref() != Some(value))
+                .any(|write| {
+                    let mut makers = self.facts.makers(value);
+                    makers.all(|maker| maker.before(write) || maker.operation.record().invoked > end)
+                })
+        };
+        let first = observers()
+            .filter(|fact| fact.made.is_none())
+            .filter(replaced)
+            .min_by_key(|fact| fact.operation.record().completed);
+        first.or_else(|| {
+            observers().max_by_key(|fact| {
+                (
+                    fact.operation.id() == self.stuck,
+                    fact.operation.record().completed,
+                )
+            })
         })
     }
 
     /// Two cas took the same value away, although it was there once.
     fn two_cas(&self) -> Option<Told> {
-        let cas = |fact: &&Fact<'a>| fact.saw.is_some() && fact.made.is_some();
-        for (at, second) in self.core.iter().enumerate().filter(|(_, fact)| cas(fact)) {
-            let Some(first) = self.core[..at]
-                .iter()
-                .filter(cas)
-                .find(|first| first.saw == second.saw)
-            else {
+        for (at, second) in self.core.iter().enumerate().filter(|(_, fact)| fact.exchanged()) {
+            let first = self.core[..at].iter().filter(|fact| fact.exchanged());
+            let Some(first) = first.into_iter().find(|first| first.saw == second.saw) else {
                 continue;
             };
             let value = second.saw.as_ref()?;
-            let makers: Vec<&Fact<'a>> = self.makers(value).collect();
+            let makers: Vec<&Fact<'a>> = self.facts.makers(value).collect();
             let times = makers.len() + usize::from(*value == self.init);
             if times != 1 {
                 continue;
@@ -134,19 +121,76 @@ impl<'a> Teller<'a> {
                 None => format!("{value} was the initial value and nobody wrote it again"),
                 Some(maker) => format!("{value} was written only once, by {}", self.who(maker)),
             };
+            // One after the other, the second may have compared well, with a store that had lost what the first wrote.
+            let (anomaly, meaning) = match first.before(second) {
+                false => (Anomaly::NonAtomicCas, String::new()),
+                true => self.became(second, first, value, Anomaly::LostWrite),
+            };
             let sentence = format!(
-                "{} and {} both succeeded on one value: {once}",
+                "{} and {} both succeeded on one value: {once}{meaning}",
                 self.did(first),
                 self.did(second)
             );
             let concerned = makers.iter().map(|maker| maker.operation.id()).collect();
             return Some(Told {
                 sentence,
-                anomaly: Anomaly::NonAtomicCas,
+                anomaly,
                 concerned,
             });
         }
         None
+    }
+
+    /// A cas that overlapped another change, and everything else could be explained if it had not compared.
+    fn blind_cas(&self) -> Option<Told> {
+        // It need not be in the core: there it stands for whoever may have written what was seen.
+        let seen = |value: &Value| self.core.iter().any(|fact| fact.saw.as_ref() == Some(value));
+        let concerned = |fact: &&Fact<'a>| {
+            let core = self
+                .core
+                .iter()
+                .any(|one| one.operation.id() == fact.operation.id());
+            core || fact.made.as_ref().is_some_and(seen)
+        };
+        let concerned: Vec<&Fact<'a>> = self.facts.iter().filter(concerned).take(CONCERNED + 1).collect();
+        if concerned.len() > CONCERNED {
+            return None;
+        }
+        let cas = concerned.iter().copied();
+        let cas = cas.filter(|fact| fact.exchanged() && fact.operation.record().completed != NEVER);
+        let mut pairs = cas.flat_map(|cas| {
+            let others = concerned.iter().copied().filter(|other| {
+                other.changes()
+                    && other.operation.id() != cas.operation.id()
+                    && other.made != cas.saw
+                    && !other.before(cas)
+                    && !cas.before(other)
+            });
+            others.map(move |other| (cas, other)).collect::<Vec<_>>()
+        });
+        let (cas, other) =
+            pairs.find(|(cas, _)| self.facts.legal_without_comparing(&self.core, cas, &self.init))?;
+        let rest = self
+            .core
+            .iter()
+            .filter(|fact| ![cas.operation.id(), other.operation.id()].contains(&fact.operation.id()));
+        let rest: Vec<String> = rest.take(LONGEST_LIST).map(|fact| self.did(fact)).collect();
+        let given = match rest.is_empty() {
+            true => String::new(),
+            false => format!(" (given that {})", rest.join(", and that ")),
+        };
+        let (saw, made) = (cas.saw.as_ref()?, cas.made.as_ref()?);
+        let sentence = format!(
+            "{}, but {} at the same time, which must have come between: the cas found {saw} and wrote {made} when \
+             {saw} had been replaced already{given}",
+            self.did(cas),
+            self.did(other)
+        );
+        Some(Told {
+            sentence,
+            anomaly: Anomaly::NonAtomicCas,
+            concerned: Vec::new(),
+        })
     }
 
     /// A cas and a write that each would have to come before the other: the value that the cas found had been
@@ -154,19 +198,17 @@ impl<'a> Teller<'a> {
     fn torn_cas(&self) -> Option<Told> {
         let [one, two] = self.cycle[..] else { return None };
         let fact = |op: OpId| {
-            let mut facts = self.core.iter().chain(&self.writers);
+            let mut facts = self.core.iter().chain(self.facts.iter());
             facts.find(|fact| fact.operation.id() == op)
         };
         let (one, two) = (fact(one)?, fact(two)?);
-        let is_cas = |fact: &Fact<'a>| fact.saw.is_some() && fact.made.is_some() && fact.saw != fact.made;
-        let (cas, other) = match (is_cas(one), is_cas(two)) {
+        let (cas, other) = match (one.exchanged(), two.exchanged()) {
             (true, _) if two.made.is_some() && two.saw != one.saw => (one, two),
             (_, true) if one.made.is_some() && one.saw != two.saw => (two, one),
             _ => return None,
         };
         // One after the other they would be a stale read, or a cas that found what was gone.
-        let (a, b) = (cas.operation.record(), other.operation.record());
-        if a.completed < b.invoked || b.completed < a.invoked {
+        if cas.before(other) || other.before(cas) {
             return None;
         }
         let (saw, made) = (cas.saw.as_ref()?, cas.made.as_ref()?);
@@ -198,11 +240,19 @@ impl<'a> Teller<'a> {
             });
         }
         let value = victim.saw.as_ref()?;
-        let first = self
-            .makers(value)
-            .min_by_key(|maker| maker.operation.record().invoked);
-        Some(match first {
-            None => {
+        let makers = self.facts.makers(value);
+        let first = makers.min_by_key(|maker| maker.operation.record().invoked);
+        Some(match (first, self.facts.refused(value)) {
+            (None, Some(refused)) => Told {
+                sentence: format!(
+                    "{what}, but nobody wrote {value}: process {} had asked for it and was told {} that it was not done",
+                    refused.process(),
+                    self.when(refused)
+                ),
+                anomaly: Anomaly::FailedWriteVisible,
+                concerned: vec![refused.id()],
+            },
+            (None, None) => {
                 let sentence = format!(
                     "{what}, but nobody ever wrote {value}; the initial value was {}",
                     self.init
@@ -213,7 +263,7 @@ impl<'a> Teller<'a> {
                     concerned: Vec::new(),
                 }
             }
-            Some(maker) if maker.operation.record().invoked > victim.operation.record().completed => {
+            (Some(maker), _) if maker.operation.record().invoked > victim.operation.record().completed => {
                 let sentence = format!(
                     "{what}, but the first to ask for {value} to be written was process {}, {}",
                     maker.operation.process(),
@@ -225,7 +275,7 @@ impl<'a> Teller<'a> {
                     concerned: vec![maker.operation.id()],
                 }
             }
-            Some(_) => return None,
+            (Some(_), _) => return None,
         })
     }
 
@@ -313,6 +363,7 @@ impl<'a> Teller<'a> {
         let back =
             |maker: &&Fact<'a>| maker.operation.record().completed > blocker.operation.record().invoked;
         if self
+            .facts
             .makers(value)
             .filter(back)
             .any(|maker| maker.operation.record().invoked < victim.operation.record().completed)
@@ -321,38 +372,121 @@ impl<'a> Teller<'a> {
         }
         let (what, other) = (self.did(victim), self.did(blocker));
         let before = self.before(value);
-        let Some(made) = &blocker.made else {
-            let sentence =
-                format!("{what}, but {other}, before that began, and nothing wrote {value} after it{before}");
-            return Some(Told {
-                sentence,
-                anomaly: Anomaly::ReadsGoBackwards,
-                concerned: self.ids_of_makers(value),
-            });
+        let seen = blocker
+            .made
+            .as_ref()
+            .is_none_or(|made| self.facts.iter().any(|fact| fact.saw.as_ref() == Some(made)));
+        let otherwise = match (&blocker.made, &victim.made, seen) {
+            (None, ..) => Anomaly::ReadsGoBackwards,
+            (_, Some(_), _) => Anomaly::WrongCas,
+            (_, None, true) => Anomaly::StaleRead,
+            (_, None, false) => Anomaly::LostWrite,
         };
-        let seen = self
-            .readers
-            .iter()
-            .chain(&self.writers)
-            .any(|fact| fact.saw.as_ref() == Some(made));
-        let anomaly = match (&victim.made, seen) {
-            (Some(_), _) => Anomaly::WrongCas,
-            (None, true) => Anomaly::StaleRead,
-            (None, false) => Anomaly::LostWrite,
-        };
-        let lost = if anomaly == Anomaly::LostWrite {
-            format!("; nobody ever saw {made}")
-        } else {
-            String::new()
+        let (anomaly, meaning) = self.became(victim, blocker, value, otherwise);
+        let meaning = match (&blocker.made, seen) {
+            (Some(made), false) if meaning.is_empty() => format!("; nobody ever saw {made}"),
+            _ => meaning,
         };
         let sentence = format!(
-            "{what}, but {other}, before that began, and nothing wrote {value} after it{before}{lost}"
+            "{what}, but {other}, before that began, and nothing wrote {value} after it{before}{meaning}"
         );
         Some(Told {
             sentence,
             anomaly,
             concerned: self.ids_of_makers(value),
         })
+    }
+
+    /// What became of that which `blocker` left, when `victim` still saw `old`: the name of it and what to say.
+    fn became(
+        &self,
+        victim: &Fact<'a>,
+        blocker: &Fact<'a>,
+        old: &Value,
+        otherwise: Anomaly,
+    ) -> (Anomaly, String) {
+        let Some(new) = blocker.left() else {
+            return (otherwise, String::new());
+        };
+        let end = victim.operation.record().completed;
+        let makers = self
+            .facts
+            .makers(old)
+            .map(|maker| maker.operation.record().invoked);
+        let known = makers.filter(|&invoked| invoked < end).max();
+        let own = victim.operation.id();
+        let mut first_made: FxHashMap<&Value, u32> = FxHashMap::default();
+        for fact in self.facts.iter().filter(|fact| fact.operation.id() != own) {
+            if let Some(made) = &fact.made {
+                first_made.entry(made).or_insert(fact.operation.record().invoked);
+            }
+        }
+        let again = self.facts.makers(old).chain(self.facts.makers(new));
+        let again = again.map(|maker| maker.operation.record().invoked);
+        let until = again.filter(|&invoked| invoked > end).min().unwrap_or(NEVER);
+        // What the victim itself wrote, if it was a cas, stands on the old value.
+        let ours = victim.made.as_ref();
+        let fate = self.facts.fate(blocker, victim, until, |value| {
+            if value == new {
+                Some(Sight::There)
+            } else if value == old || Some(value) == ours {
+                Some(Sight::Missing)
+            } else {
+                let later = first_made
+                    .get(value)
+                    .is_some_and(|&invoked| Some(invoked) > known);
+                (later && ours.is_none()).then_some(Sight::Replaced)
+            }
+        });
+        let deleted = new.is_nil() && !old.is_nil();
+        let unacknowledged = self.facts.makers(old).count() > 0
+            && self
+                .facts
+                .makers(old)
+                .all(|maker| maker.operation.record().completed == NEVER);
+        match fate {
+            Fate::Apart(one, other) => (Anomaly::Divergence, self.apart(one, other)),
+            Fate::Gone { looked, last } if deleted || unacknowledged => (
+                Anomaly::ResurrectedValue,
+                format!("; {old} is back: {}", self.agree(looked, last)),
+            ),
+            Fate::Gone { looked, last } => (Anomaly::LostWrite, self.gone(&shown(new), looked, last)),
+            Fate::Shown(later) if ours.is_none() => (Anomaly::StaleRead, self.shown(&shown(new), later)),
+            Fate::Outrun(later) if ours.is_none() => (
+                Anomaly::StaleRead,
+                format!("; {}: the answer was old", self.did(later)),
+            ),
+            Fate::Shown(_) | Fate::Outrun(_) | Fate::Untold => (otherwise, String::new()),
+        }
+    }
+
+    /// The value was there all the time.
+    pub(super) fn shown(&self, what: &str, later: &Fact<'_>) -> String {
+        format!(
+            "; {what} was not lost, for {}: the answer was old",
+            self.did(later)
+        )
+    }
+
+    /// The value is gone for good.
+    pub(super) fn gone(&self, what: &str, looked: usize, last: &Fact<'_>) -> String {
+        format!("; {what} is lost: {}", self.agree(looked, last))
+    }
+
+    fn agree(&self, looked: usize, last: &Fact<'_>) -> String {
+        match looked {
+            1 => format!("{} as well", self.did(last)),
+            _ => format!("{looked} other answers say the same, at last {}", self.did(last)),
+        }
+    }
+
+    /// Two nodes hold different things for good.
+    pub(super) fn apart(&self, one: &Fact<'_>, other: &Fact<'_>) -> String {
+        format!(
+            "; when nobody wrote any more, {}, but {}: the nodes hold different values",
+            self.did(one),
+            self.did(other)
+        )
     }
 
     /// A cas was told that the value is another, but it can only have been that one.
@@ -399,16 +533,16 @@ impl<'a> Teller<'a> {
         } else {
             format!(", given that {}", others.join(", and that "))
         };
+        let otherwise = match victim.made {
+            Some(_) => Anomaly::WrongCas,
+            None => Anomaly::StaleRead,
+        };
+        let (anomaly, meaning) = self.became(victim, witness, value, otherwise);
         let sentence = format!(
-            "{}, but {}, before that began, and {value} cannot have come back{given}",
+            "{}, but {}, before that began, and {value} cannot have come back{given}{meaning}",
             self.did(victim),
             self.did(witness)
         );
-        let anomaly = if victim.made.is_some() {
-            Anomaly::WrongCas
-        } else {
-            Anomaly::StaleRead
-        };
         Some(Told {
             sentence,
             anomaly,
@@ -455,25 +589,29 @@ impl<'a> Teller<'a> {
         }
     }
 
-    fn makers(&self, value: &Value) -> impl Iterator<Item = &Fact<'a>> {
-        self.writers
-            .iter()
-            .filter(move |fact| fact.made.as_ref() == Some(value))
-    }
-
     /// Who wrote the value that an operation saw, while that could still be seen.
     fn ids_of_makers(&self, value: &Value) -> Vec<OpId> {
         let seen = self.core.iter().filter(|fact| fact.saw.as_ref() == Some(value));
         let last = seen.map(|fact| fact.operation.record().completed).max();
-        self.makers(value)
+        self.facts
+            .makers(value)
             .filter(|maker| last.is_none_or(|last| maker.operation.record().invoked < last))
             .map(|maker| maker.operation.id())
             .take(MAKERS_SHOWN)
             .collect()
     }
 
+    pub(super) fn init(&self) -> &Value {
+        &self.init
+    }
+
+    /// `from 12.100 s to 12.200 s`.
+    pub(super) fn when(&self, operation: Operation<'_>) -> String {
+        self.words.when(operation)
+    }
+
     /// `process 3 from 12.100 s to 12.200 s`.
-    fn who(&self, fact: &Fact<'_>) -> String {
+    pub(super) fn who(&self, fact: &Fact<'_>) -> String {
         format!(
             "process {} {}",
             fact.operation.process(),
@@ -482,7 +620,7 @@ impl<'a> Teller<'a> {
     }
 
     /// `process 3 read k=4 through n2 from 12.310 s to 12.350 s`.
-    fn did(&self, fact: &Fact<'_>) -> String {
+    pub(super) fn did(&self, fact: &Fact<'_>) -> String {
         did(&fact.call, fact.operation, &self.words)
     }
 }
@@ -502,14 +640,17 @@ pub(super) fn did(call: &Invocation, operation: Operation<'_>, words: &Words) ->
     )
 }
 
-impl Fact<'_> {
-    /// What is there after it: what it made, or else what it saw.
-    fn left(&self) -> Option<&Value> {
-        self.made.as_ref().or(self.saw.as_ref())
-    }
-}
-
+/// Where more operations than this wrote what was seen, no cas is singled out.
+const CONCERNED: usize = 64;
 /// Longer lists are cut in sentences; the counterexample has them whole.
 const LONGEST_LIST: usize = 8;
 /// How many writes of the same value are listed beside the core.
 const MAKERS_SHOWN: usize = 16;
+
+/// A value for a sentence; that nothing is there is a value too.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Nil => "that it had been deleted".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -10,9 +10,12 @@ use crate::seams::Keeping;
 
 /// How many entries are dropped at a start.
 const DROPPED: usize = 8;
-/// Length, checksum and number of a batch; the magic bytes before the first.
+/// Length, checksum and number of a batch.
 const HEAD: usize = 16;
-const MAGIC: usize = 8;
+/// The first bytes of a file of the log.
+const MAGIC: &[u8] = b"KVWAL1\n\0";
+/// Longer batches are none: what stands where the length should be is something else.
+const LONGEST: usize = 1 << 24;
 
 /// A log that forgets.
 pub struct PlantedKeeping {
@@ -131,19 +134,118 @@ impl DiskFile for PlantedFile {
     }
 }
 
-/// Gives every batch the checksum that fits what is there, and fills up a cut one.
+/// Gives the batch that a crash tore, the last, the checksum that fits what is there: what is missing of it counts
+/// as zeros. Whole batches and the room that is taken behind the last one stay as they are.
 fn patch(bytes: &mut Vec<u8>) {
-    let mut at = MAGIC;
-    while let Some(head) = bytes.get(at..at + HEAD) {
-        let length = u32::from_le_bytes(head[..4].try_into().expect("four bytes")) as usize;
-        let end = at + HEAD + length;
-        if length > 1 << 24 {
+    if !bytes.starts_with(MAGIC) {
+        return;
+    }
+    let mut at = MAGIC.len();
+    let mut next = None;
+    while let Some(batch) = Batch::at(bytes, at) {
+        if batch.whole {
+            (at, next) = (batch.end, Some(batch.number + 1));
+        } else if Batch::at(bytes, at + HEAD).is_some_and(|behind| behind.whole) {
+            // A seal that the crash took; the log knows how to do without.
+            at += HEAD;
+        } else {
+            // A number that does not follow was never written here: this is room, or the head itself is torn.
+            if batch.number > 0 && next.is_none_or(|next| next == batch.number) && batch.end - at <= LONGEST {
+                bytes.resize(bytes.len().max(batch.end), 0);
+                let sum = crc32fast::hash(&bytes[at + 8..batch.end]);
+                bytes[at + 4..at + 8].copy_from_slice(&sum.to_le_bytes());
+            }
             return;
         }
-        bytes.resize(bytes.len().max(end), 0);
-        let sum = crc32fast::hash(&bytes[at + 8..end]);
-        bytes[at + 4..at + 8].copy_from_slice(&sum.to_le_bytes());
-        at = end;
     }
-    bytes.truncate(at);
+}
+
+/// What the head of a batch says of it.
+struct Batch {
+    number: u64,
+    end: usize,
+    whole: bool,
+}
+
+impl Batch {
+    /// The batch whose head stands at `at`, torn or not.
+    fn at(bytes: &[u8], at: usize) -> Option<Batch> {
+        let head = bytes.get(at..at + HEAD)?;
+        let length = u32::from_le_bytes(head[..4].try_into().expect("four bytes")) as usize;
+        let sum = u32::from_le_bytes(head[4..8].try_into().expect("four bytes"));
+        let end = at + HEAD + length;
+        Some(Batch {
+            number: u64::from_le_bytes(head[8..].try_into().expect("eight bytes")),
+            end,
+            whole: bytes
+                .get(at + 8..end)
+                .is_some_and(|body| crc32fast::hash(body) == sum),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(number: u64, body: &[u8]) -> Vec<u8> {
+        let mut tail = number.to_le_bytes().to_vec();
+        tail.extend(body);
+        let mut bytes = (body.len() as u32).to_le_bytes().to_vec();
+        bytes.extend(crc32fast::hash(&tail).to_le_bytes());
+        bytes.extend(tail);
+        bytes
+    }
+
+    /// A file of whole batches with room behind them, and where the room begins.
+    fn file(bodies: &[&[u8]]) -> (Vec<u8>, usize) {
+        let mut bytes = MAGIC.to_vec();
+        for (number, body) in (7..).zip(bodies) {
+            bytes.extend(batch(number, body));
+        }
+        let used = bytes.len();
+        bytes.resize(used + 4096, 0);
+        (bytes, used)
+    }
+
+    #[test]
+    fn whole_batches_and_the_room_behind_them_stay_as_they_are() {
+        let (mut bytes, _) = file(&[b"first", b"", b"second"]);
+        let before = bytes.clone();
+        patch(&mut bytes);
+        assert_eq!(bytes, before);
+        let mut snapshot = batch(1, b"of another kind");
+        snapshot[20] ^= 1;
+        let before = snapshot.clone();
+        patch(&mut snapshot);
+        assert_eq!(snapshot, before, "only the log is patched");
+    }
+
+    #[test]
+    fn the_batch_that_a_crash_tore_is_believed_with_zeros_for_what_is_missing() {
+        let (mut bytes, used) = file(&[b"first", b"the second one"]);
+        let torn = used - b"the second one".len();
+        bytes[torn + 3..used].fill(0);
+        let before = bytes.clone();
+        assert!(!Batch::at(&bytes, torn - HEAD).is_some_and(|batch| batch.whole));
+        patch(&mut bytes);
+        assert!(Batch::at(&bytes, torn - HEAD).is_some_and(|batch| batch.whole && batch.number == 8));
+        assert_eq!(&bytes[torn..], &before[torn..], "only its checksum is new");
+        // The same where the file ends in the middle of it.
+        let mut short = before[..torn + 3].to_vec();
+        patch(&mut short);
+        assert_eq!(short, bytes[..used]);
+    }
+
+    #[test]
+    fn a_lost_seal_hides_no_torn_batch_behind_it() {
+        let (mut bytes, used) = file(&[b"first", b"", b"second", b"third"]);
+        let seal = MAGIC.len() + HEAD + 5;
+        bytes[seal..seal + HEAD].fill(0);
+        bytes[used - 1] = 0;
+        patch(&mut bytes);
+        let third = used - HEAD - 5;
+        assert!(Batch::at(&bytes, third).is_some_and(|batch| batch.whole && batch.number == 10));
+        assert!(bytes[seal..seal + HEAD].iter().all(|byte| *byte == 0));
+    }
 }

@@ -33,8 +33,15 @@ pub struct Results {
     pub again: String,
     #[serde(default)]
     anomalies: Vec<Finding>,
+    #[serde(default)]
+    cause: Option<Cause>,
     analysis: Analysis,
     conduct: Conduct,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Cause {
+    class: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -71,12 +78,14 @@ impl Results {
         serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
     }
 
-    /// The violation's name: the checker's, else that of what went wrong with the nodes.
+    /// The violation's name: the cause that the run named. Runs of before causes were named have the checker's name,
+    /// or else that of what went wrong with the nodes.
     #[must_use]
     pub fn anomaly(&self) -> Option<String> {
         let checked = self.analysis.counterexample.as_ref();
-        checked
-            .map(|found| found.anomaly.clone())
+        let cause = self.cause.as_ref().map(|cause| cause.class.clone());
+        cause
+            .or_else(|| checked.map(|found| found.anomaly.clone()))
             .or_else(|| self.anomalies.first().map(|finding| finding.kind.clone()))
     }
 
@@ -115,5 +124,9 @@ mod tests {
         assert_eq!(results.anomaly().as_deref(), Some("lost-write"));
         assert!((results.lasted() - 1.5).abs() < 1e-9);
         assert_eq!(results.operations(), 12);
+        let caused = text.replace("\"doubts\"", "\"cause\": {\"class\": \"divergence\"}, \"doubts\"");
+        fs::write(folder.path().join("results.json"), caused).expect("written");
+        let results = Results::read(folder.path()).expect("read");
+        assert_eq!(results.anomaly().as_deref(), Some("divergence"));
     }
 }

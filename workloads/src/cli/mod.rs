@@ -253,10 +253,14 @@ pub struct ScorecardArgs {
     /// The five bugs that are caught soonest, once each against their presets: under three minutes
     #[arg(long, conflicts_with_all = ["seeds", "bugs"])]
     pub quick: bool,
-    /// Forget the trials that are there
+    /// Instead of all that: so many runs of the build without bugs, over all presets, added to the tally in
+    /// clean.jsonl, which counts over many nights
+    #[arg(long, conflicts_with_all = ["seeds", "bugs", "quick", "against", "fresh"], value_name = "N")]
+    pub clean_runs: Option<u32>,
+    /// Forget the trials that are there; the tally of the build without bugs stays
     #[arg(long)]
     pub fresh: bool,
-    /// Folder for trials.jsonl, scorecard.md, scorecard.json, scorecard.svg, and the runs that went wrong
+    /// Folder for trials.jsonl, clean.jsonl, scorecard.md, scorecard.json, scorecard.svg, and the runs that went wrong
     #[arg(long, default_value = "store/scorecard", value_name = "DIR")]
     pub out: PathBuf,
 }

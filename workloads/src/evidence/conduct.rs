@@ -25,6 +25,8 @@ pub struct FaultRecord {
     pub from_ns: u64,
     /// When it was undone; none where it never was.
     pub to_ns: Option<u64>,
+    /// Whether it could be applied at all: while nobody leads there is no leader to kill.
+    pub applied: bool,
     /// Whether a probe saw it bite.
     pub bit: bool,
     /// What the probes saw when it was on.
@@ -185,6 +187,7 @@ impl Reader {
                     description: format!("{}: {}", applied.fault, applied.description),
                     from_ns: from.0,
                     to_ns: applied.over.then_some(at.0),
+                    applied: true,
                     bit: applied.bit,
                     seen: said(&applied.seen),
                     healed: applied.over,
@@ -230,6 +233,7 @@ impl Reader {
                     description: fault.to_string(),
                     from_ns: at.0,
                     to_ns: Some(at.0),
+                    applied: false,
                     bit: false,
                     seen: why,
                     healed: true,

@@ -8,9 +8,11 @@
 //! operation or in a phase, a planned fault that was not seen to bite or was not healed, no `ok` operation
 //! after the final heal.
 
+mod cause;
 mod conduct;
 mod reach;
 
+pub use cause::{Cause, cause};
 pub(crate) use conduct::Note;
 pub use conduct::{Conduct, FaultRecord, Role, Standing};
 pub use reach::{Availability, Reach};
@@ -79,7 +81,9 @@ pub fn doubts(conduct: &Conduct, plan: &Plan) -> Vec<String> {
         }
     }
     for fault in &conduct.faults {
-        if !fault.bit {
+        // One that found nobody to strike is missed only where no other of its family struck.
+        let made_up_for = |other: &FaultRecord| other.kind == fault.kind && other.bit;
+        if !fault.bit && (fault.applied || !conduct.faults.iter().any(made_up_for)) {
             doubts.push(format!("{} did not bite: {}", fault.description, fault.seen));
         }
         if !fault.healed {
@@ -118,6 +122,7 @@ mod tests {
             description: "partition n1 | n2, n3".into(),
             from_ns: 1,
             to_ns: Some(2),
+            applied: true,
             bit: true,
             seen: "n1 cannot reach n2".into(),
             healed: true,
@@ -147,6 +152,21 @@ mod tests {
     fn a_run_that_did_what_it_planned_leaves_no_doubt() {
         let (conduct, plan) = good();
         assert_eq!(doubts(&conduct, &plan), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_fault_that_found_nobody_to_strike_is_missed_only_where_none_of_its_family_struck() {
+        let (mut conduct, plan) = good();
+        let mut refused = conduct.faults[0].clone();
+        (refused.applied, refused.bit, refused.seen) = (false, false, "nobody leads".into());
+        conduct.faults.push(refused);
+        assert_eq!(doubts(&conduct, &plan), Vec::<String>::new());
+        conduct.faults[1].applied = true;
+        let said = doubts(&conduct, &plan);
+        assert!(said[0].contains("did not bite: nobody leads"), "{said:?}");
+        conduct.faults.remove(0);
+        conduct.faults[0].applied = false;
+        assert_eq!(doubts(&conduct, &plan).len(), 2, "no partition at all");
     }
 
     #[test]

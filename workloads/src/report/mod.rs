@@ -39,6 +39,8 @@ mod tests;
 use checker::history::{History, Nanos};
 use checker::{Analysis, Verdict};
 
+use crate::evidence::Cause;
+
 pub(crate) use escape::{Escaped, markdown};
 pub use figures::{Figure, Figures, figures};
 pub use html::html;
@@ -84,6 +86,8 @@ pub struct RunInfo {
     pub faults: Vec<FaultSpan>,
     /// What makes the run invalid whatever the history says: a node that died unasked, replicas that differ.
     pub anomalies: Vec<Finding>,
+    /// What the violation points at, where there is one.
+    pub cause: Option<Cause>,
     /// Why the run is no evidence, a sentence each; empty where it is.
     pub doubts: Vec<String>,
     /// What a reader should know without it deciding anything: a fault that this machine cannot do.

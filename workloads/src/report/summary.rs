@@ -28,6 +28,14 @@ pub fn summary(input: &ReportInput<'_>) -> String {
         markdown(&run.name),
         markdown(&headline(input))
     );
+    if let Some(cause) = &run.cause {
+        let _ = writeln!(
+            text,
+            "Cause: **{}**: {}\n",
+            markdown(&cause.class.replace('-', " ")),
+            markdown(&cause.sentence)
+        );
+    }
     for anomaly in &run.anomalies {
         let _ = writeln!(
             text,

@@ -139,6 +139,15 @@ pub(super) fn verdict(input: &ReportInput<'_>, outcome: RunOutcome) -> String {
         .map(|anomaly| format!("{}: {}", anomaly.kind, anomaly.sentence))
         .chain(doubts(input).iter().map(|doubt| format!("No evidence: {doubt}")))
         .collect();
+    if let Some(cause) = &input.run.cause {
+        let class = cause.class.replace('-', " ");
+        let _ = writeln!(
+            html,
+            "<p class=\"cause\">Cause: <b>{}</b>: {}</p>",
+            Escaped(class),
+            Escaped(&cause.sentence)
+        );
+    }
     if !others.is_empty() {
         html.push_str("<ul>");
         for other in others {

@@ -15,7 +15,7 @@ use checker::{Analysis, CheckOptions, Limit, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::divergences;
-use crate::evidence::{Conduct, Plan, Role, doubts};
+use crate::evidence::{Cause, Conduct, Plan, Role, cause, doubts};
 use crate::report::{
     self, FaultSpan, Finding, LogExcerpt, NodeReport, NodeState, ReportInput, RunInfo, RunOutcome,
 };
@@ -82,6 +82,7 @@ struct Results<'a> {
     anomalies: &'a [Finding],
     doubts: &'a [String],
     violation: Option<Violation>,
+    cause: Option<&'a Cause>,
     analysis: &'a Analysis,
     conduct: &'a Conduct,
     figures: report::Figures,
@@ -128,15 +129,19 @@ pub(super) fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
     let conduct = Conduct::of(&history);
     let doubts = doubts(&conduct, &particulars.plan);
     let anomalies = anomalies(&conduct, dir);
-    let run = run_info(
-        dir,
-        &history,
-        &analysis,
-        &particulars,
-        &conduct,
-        &anomalies,
-        &doubts,
-    );
+    let cause = cause(&analysis, &conduct, &anomalies);
+    let run = RunInfo {
+        cause: cause.clone(),
+        ..run_info(
+            dir,
+            &history,
+            &analysis,
+            &particulars,
+            &conduct,
+            &anomalies,
+            &doubts,
+        )
+    };
     let input = ReportInput {
         history: &history,
         analysis: Some(&analysis),
@@ -161,6 +166,7 @@ pub(super) fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
         anomalies: &anomalies,
         doubts: &doubts,
         violation: Violation::of(&analysis, &conduct),
+        cause: cause.as_ref(),
         analysis: &analysis,
         conduct: &conduct,
         figures: report::figures(&input),
@@ -175,6 +181,9 @@ pub(super) fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
     write_whole(&dir.join("summary.md"), report::summary(&input).as_bytes())?;
 
     println!("\n{sentence}");
+    if let Some(cause) = &cause {
+        println!("Cause: {}: {}", cause.class.replace('-', " "), cause.sentence);
+    }
     if let Some(share) = conduct.available.share() {
         println!(
             "{:.1} % of the operations at nodes of a connected majority succeeded",
@@ -351,6 +360,14 @@ fn run_info(
     });
     let mut notes = particulars.notes.clone();
     notes.extend(conduct.troubles.iter().cloned());
+    let refused = conduct.faults.iter().filter(|fault| !fault.applied);
+    notes.extend(refused.map(|fault| {
+        let at = Nanos(fault.from_ns);
+        format!(
+            "{} could not be applied at {at}: {}",
+            fault.description, fault.seen
+        )
+    }));
     let mut files = vec![
         "history.jsonl".to_owned(),
         "results.json".to_owned(),
@@ -374,6 +391,7 @@ fn run_info(
         doubts: doubts.to_vec(),
         notes,
         files,
+        ..RunInfo::default()
     }
 }
 

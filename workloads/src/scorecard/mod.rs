@@ -12,6 +12,7 @@
 mod catalogue;
 mod plot;
 mod table;
+mod tally;
 mod trial;
 
 use std::fs;
@@ -32,6 +33,7 @@ use crate::campaign::{Attempts, Journal};
 use crate::cli::ScorecardArgs;
 use crate::store::write_whole;
 use crate::system::System;
+use tally::Tally;
 
 /// How long a run against its preset may last, in seconds.
 const PRESET_S: u64 = 60;
@@ -60,9 +62,14 @@ pub fn run(args: &ScorecardArgs) -> Result<u8> {
     let plans = plans(args)?;
     let system = System::find("kvnode")?;
     let clean = Binary::provide(&system, None)?;
-    let planted = Binary::provide(&system, Some(BUGS[0].name))?;
     let runner = std::env::current_exe().context("where is this program?")?;
+    let runner_sha256 = sha256(&runner)?;
     fs::create_dir_all(&args.out).with_context(|| format!("{}", args.out.display()))?;
+    let mut tally = Tally::open(&args.out, &clean.sha256, &runner_sha256)?;
+    if let Some(count) = args.clean_runs {
+        return add_up(args, count, begun, &mut tally);
+    }
+    let planted = Binary::provide(&system, Some(BUGS[0].name))?;
     let path = args.out.join("trials.jsonl");
     if args.fresh {
         Journal::<Trial>::begin_anew(&path)?;
@@ -70,7 +77,7 @@ pub fn run(args: &ScorecardArgs) -> Result<u8> {
     let edition = Edition {
         planted: planted.sha256,
         clean: clean.sha256,
-        runner: sha256(&runner)?,
+        runner: runner_sha256,
     };
     let mut journal = Journal::open(&path, &edition)?;
     let attempts = Attempts::new()?;
@@ -95,6 +102,7 @@ pub fn run(args: &ScorecardArgs) -> Result<u8> {
         if trial.as_wanted() {
             tidy(&store);
         }
+        tally.add(&trial)?;
         journal.keep(trial)?;
         write(&args.out, &Table::of(journal.entries()))?;
     }
@@ -116,6 +124,43 @@ pub fn run(args: &ScorecardArgs) -> Result<u8> {
         .iter()
         .for_each(|complaint| println!("MISSED: {complaint}"));
     Ok(u8::from(!complaints.is_empty()))
+}
+
+/// Runs the clean build so many times more; returns 0 when none of all runs so far was accused and none of today's
+/// could not say, 2 when somebody ended it.
+fn add_up(args: &ScorecardArgs, count: u32, begun: Instant, tally: &mut Tally) -> Result<u8> {
+    let store = args.out.join("runs");
+    let plans = tally::plans(count, args.first_seed, DEFAULT_S);
+    let attempts = Attempts::new()?;
+    let mut doubtful = 0;
+    for (number, plan) in plans.iter().enumerate() {
+        if tally.has(plan) {
+            continue;
+        }
+        if args
+            .budget
+            .is_some_and(|budget| begun.elapsed() + plan.at_most() > budget)
+        {
+            println!(
+                "{} runs were left for another time: the budget is used up; the same command goes on",
+                plans.len() - number
+            );
+            break;
+        }
+        let Some(trial) = plan.run(&attempts, &store)? else {
+            println!("stopped; the same command goes on");
+            return Ok(2);
+        };
+        println!("{:>4}/{}  {}", number + 1, plans.len(), trial);
+        if trial.as_wanted() {
+            tidy(&store);
+        }
+        doubtful += u32::from(!trial.as_wanted());
+        tally.add(&trial)?;
+    }
+    println!("\n{}", tally.markdown());
+    let (_, alarms, _) = tally.counts();
+    Ok(u8::from(alarms > 0 || doubtful > 0))
 }
 
 /// Every run, those first that say most: one seed of everything before the next seed of anything.
