@@ -89,7 +89,7 @@ pub(crate) fn count_in(
         .iter()
         .filter_map(|probe| probe.wanted.cut.then_some(&probe.to))
         .collect();
-    let of_each = everywhere(receivers.iter().copied(), &counts_of);
+    let of_each = everywhere(receivers.iter().copied(), counts_of);
     let known: BTreeMap<NodeId, BTreeMap<Ipv4Addr, Count>> = receivers
         .into_iter()
         .cloned()
