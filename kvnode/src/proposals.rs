@@ -2,9 +2,16 @@
 //!
 //! Every round of replication costs each node a wakeup, a frame and a sync whatever it
 //! carries. openraft sends each command off as it comes, so with many clients a round
-//! would carry few. Here a command that finds `DEPTH` groups under way waits, and all
-//! that wait go together when one is done: nobody waits while there is nothing to wait
-//! for, and the busier the node, the larger the groups.
+//! would carry few. Here a command that finds a group under way waits, and all that
+//! wait go together when it is done.
+//!
+//! Clients that wait for their answers would then fall into two halves: while one half
+//! is on the disks the other asks, and every round carries half of what it could. So the
+//! next group waits a moment for those who were just answered: `TURNS` looks at the
+//! sockets, some tens of microseconds, and not at all for a single client. Sixteen
+//! connections on two cores, beside two groups at once without that moment: faster in
+//! each of six pairs; where nothing else ran 12.2k to 16.2k sets a second (median of
+//! three), median 1.23 to 0.86 ms, processor time 104 to 74 us a set.
 //!
 //! Invariants:
 //! - a command is handed to consensus at most once, and in the order in which it came;
@@ -26,8 +33,12 @@ use crate::command::Command;
 use crate::env::clock;
 use crate::raft::{Raft, TypeConfig};
 
-/// Groups under way at once: one on the disks and the wire while another is applied.
-const DEPTH: usize = 2;
+/// Groups under way at once. A second would have company neither from those whom the
+/// first answers nor from those who come after it.
+const DEPTH: usize = 1;
+/// How often the worker's other tasks, and its sockets, have their turn before a group
+/// goes without those who were just answered.
+const TURNS: usize = 16;
 /// How long a group without an answer, such as that of a leader cut off, holds up others.
 const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -111,12 +122,28 @@ impl Gate {
     }
 }
 
+/// Gives so many clients, who were just answered, a moment to ask again, so that they
+/// and those who wait already go together.
+async fn let_them_return(gate: &Mutex<Gate>, answered: usize) {
+    let all = gate.lock().waiting.len() + answered;
+    if all < 2 {
+        return;
+    }
+    for _ in 0..TURNS {
+        if gate.lock().waiting.len() >= all {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 type Driving = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Sees groups through until none waits.
 fn drive(raft: Raft, gate: Arc<Mutex<Gate>>, mut group: Vec<Proposal>) -> Driving {
     Box::pin(async move {
         loop {
+            let size = group.len();
             let (commands, answers): (Vec<_>, VecDeque<_>) = group
                 .into_iter()
                 .map(|proposal| (proposal.command, proposal.answer))
@@ -125,10 +152,14 @@ fn drive(raft: Raft, gate: Arc<Mutex<Gate>>, mut group: Vec<Proposal>) -> Drivin
             tokio::pin!(written);
             tokio::select! {
                 biased;
-                () = &mut written => match gate.lock().end() {
-                    Some(next) => group = next,
-                    None => return,
-                },
+                () = &mut written => {
+                    let_them_return(&gate, size).await;
+                    let next = gate.lock().end();
+                    match next {
+                        Some(next) => group = next,
+                        None => return,
+                    }
+                }
                 () = clock::sleep(PATIENCE) => {
                     let next = gate.lock().end();
                     if let Some(next) = next {
@@ -197,6 +228,30 @@ mod tests {
             gate.begin().map(|group| group.len()),
             Some(1),
             "a quiet gate is open"
+        );
+    }
+
+    /// Those who ask again at once are waited for, and those who do not are not.
+    #[tokio::test]
+    async fn who_was_answered_may_come_along() {
+        let gate = Arc::new(Mutex::new(Gate::default()));
+        let mut clients = vec![queue(&mut gate.lock())];
+        let returning = tokio::spawn({
+            let gate = gate.clone();
+            async move {
+                tokio::task::yield_now().await;
+                (0..3).map(|_| queue(&mut gate.lock())).collect::<Vec<_>>()
+            }
+        });
+        let_them_return(&gate, 3).await;
+        assert_eq!(gate.lock().waiting.len(), 4);
+        clients.extend(returning.await.expect("it does not panic"));
+        let_them_return(&gate, 3).await;
+        let group = gate.lock().begin().expect("they go");
+        assert_eq!(
+            group.len(),
+            clients.len(),
+            "nobody came, and they go nevertheless"
         );
     }
 
