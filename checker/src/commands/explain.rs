@@ -53,8 +53,13 @@ fn told(history: &History, analysis: &Analysis) -> String {
             analysis.operations, analysis.model
         ),
         Verdict::Linearizable(_) => format!(
-            "legal: an order explains all {} operations (model {}, initially {})\n",
-            analysis.operations, analysis.model, analysis.init
+            "legal: an order explains {} (model {}, initially {})\n",
+            match analysis.operations {
+                1 => "the one operation".to_owned(),
+                count => format!("all {count} operations"),
+            },
+            analysis.model,
+            analysis.init
         ),
         Verdict::Unknown(limit) => format!("unknown: {limit}\n"),
         Verdict::Illegal(found) => violation(history, analysis, found),

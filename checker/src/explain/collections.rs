@@ -81,7 +81,7 @@ impl<D: Domain> Teller<'_, '_, D> {
     }
 
     /// What came out, or was seen, although nobody had brought it in by then.
-    fn from_nowhere(&self, op: OpId, f: &str, past: &str, value: &Value) -> Option<Told> {
+    fn unheard_of(&self, op: OpId, f: &str, past: &str, value: &Value) -> Option<Told> {
         let sources = self.sources(f, value);
         match sources.first() {
             None => told(
@@ -113,7 +113,7 @@ impl<D: Domain> Teller<'_, '_, D> {
             return None;
         }
         if core.len() == 1 {
-            return self.from_nowhere(*last, "enqueue", "enqueued", value);
+            return self.unheard_of(*last, "enqueue", "enqueued", value);
         }
         let sources = self.sources("enqueue", value);
         let by_then = self.by_then(&sources, *last);
@@ -175,7 +175,7 @@ impl<D: Domain> Teller<'_, '_, D> {
             }
             let mut unknown = seen.iter().filter(|element| !first.contains(element));
             return unknown.find_map(|element| {
-                let nowhere = self.from_nowhere(*read, "add", "added", element)?;
+                let nowhere = self.unheard_of(*read, "add", "added", element)?;
                 let sentence = nowhere
                     .sentence
                     .replacen(", but", &format!(", with {element}, but"), 1);

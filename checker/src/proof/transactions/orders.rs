@@ -56,12 +56,15 @@ pub(super) fn check(told: &Told<'_>, facts: &Facts<'_>, respects: Evidence) -> R
     }
 }
 
+/// Which of them were done, and what is there, sorted.
+type Stand = (Vec<bool>, Vec<(Value, Value)>);
+
 struct Orders<'f, 'a> {
     facts: &'f Facts<'a>,
     named: Vec<OpId>,
     respects: Evidence,
     /// From where nothing leads on: what was done, and what is there.
-    dead: FxHashSet<(Vec<bool>, Vec<(Value, Value)>)>,
+    dead: FxHashSet<Stand>,
 }
 
 impl Orders<'_, '_> {
