@@ -11,6 +11,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -105,10 +106,11 @@ func read(path string) []porcupine.Operation {
 		if line.Type == "invoke" {
 			asked := call{key: string(line.Key), unknown: true}
 			switch line.F {
-			case "get":
+			case "get", "read":
 				asked.kind = get
-			case "set":
+			case "set", "write", "put":
 				asked.kind, asked.to = set, known.number(string(line.Value))
+				asked.text = plain(string(line.Value))
 			case "append":
 				asked.kind, asked.text = add, plain(string(line.Value))
 			case "cas":
@@ -199,8 +201,13 @@ func model() porcupine.Model {
 		Step: func(state, input, _ interface{}) (bool, interface{}) {
 			asked := input.(*call)
 			if texts {
-				if asked.kind == add {
+				switch asked.kind {
+				case add:
 					return true, state.(string) + asked.text
+				case set:
+					return true, asked.text
+				case cas, differs:
+					fail(errors.New("a history with both appends and cas"))
 				}
 				return asked.text == state.(string), state
 			}
@@ -245,10 +252,18 @@ func main() {
 	before, _ := usage()
 	began := time.Now()
 	result := porcupine.CheckOperationsTimeout(model(), history, limit)
-	wall := time.Since(began)
-	after, peak := usage()
+	_, peak := usage()
+	// What is short is repeated, since the clock of the processor ticks coarsely.
+	times := 1.0
+	for time.Since(began) < 100*time.Millisecond {
+		porcupine.CheckOperationsTimeout(model(), history, limit)
+		times++
+	}
+	wall := time.Since(began).Seconds() / times
+	after, _ := usage()
+	user := (after - before).Seconds() / times
 	verdict := map[porcupine.CheckResult]string{
 		porcupine.Ok: "legal", porcupine.Illegal: "illegal", porcupine.Unknown: "unknown",
 	}[result]
-	fmt.Printf(`{"verdict":%q,"user":%.6f,"wall":%.6f,"peak":%d}`+"\n", verdict, (after - before).Seconds(), wall.Seconds(), peak)
+	fmt.Printf(`{"verdict":%q,"user":%.6f,"wall":%.6f,"peak":%d}`+"\n", verdict, user, wall, peak)
 }
