@@ -100,11 +100,16 @@ impl Store {
         let (scheme, rest) = url
             .split_once("://")
             .ok_or_else(|| wrong("is no place for backups: write file:///FOLDER or s3://BUCKET/PREFIX"))?;
+        if scheme != "file" && rest.contains('@') {
+            // Not repeated: it may hold what nobody else should read.
+            let what = "a place for backups bears no credentials: write s3://BUCKET/PREFIX, and set \
+                        AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+            return Err(StoreError::Options(what.to_owned()));
+        }
         let shown = url.to_owned();
         match scheme {
-            "file" if rest.starts_with('/') || rest.is_empty() => {
-                let folder = if rest.is_empty() { "/" } else { rest };
-                let objects = LocalFileSystem::new_with_prefix(folder)
+            "file" if rest.starts_with('/') => {
+                let objects = LocalFileSystem::new_with_prefix(rest)
                     .map_err(|_| wrong("is no folder that can be used: make it first"))?
                     .with_fsync(true);
                 Ok(Store {
@@ -116,10 +121,8 @@ impl Store {
             "file" => Err(wrong("must name a folder from the root on: file:///FOLDER")),
             "s3" => {
                 let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-                if bucket.is_empty() || bucket.contains(['@', ':', '?', '#']) {
-                    return Err(wrong(
-                        "must be s3://BUCKET/PREFIX; credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-                    ));
+                if bucket.is_empty() || bucket.contains([':', '?', '#']) {
+                    return Err(wrong("must be s3://BUCKET/PREFIX"));
                 }
                 let root =
                     Path::parse(prefix).map_err(|error| wrong(&format!("has no usable prefix: {error}")))?;
@@ -386,11 +389,14 @@ mod tests {
             ("gs://bucket", "is no place for backups"),
             ("file://backups", "must name a folder from the root on"),
             ("file:///no/such/folder", "make it first"),
-            ("s3://", "must be s3://BUCKET/PREFIX"),
-            ("s3://key:secret@bucket/x", "credentials come from"),
+            ("s3://", "s3://BUCKET/PREFIX"),
+            ("s3:///prefix", "must be s3://BUCKET/PREFIX"),
+            ("s3://key:secret@bucket/x", "bears no credentials"),
+            ("https://key:secret@host/x", "bears no credentials"),
         ] {
             let error = Store::open(&options(url)).unwrap_err().to_string();
             assert!(error.contains(want), "{url}: {error}");
+            assert!(!error.contains("secret@"), "{error}");
         }
     }
 
