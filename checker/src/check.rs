@@ -418,6 +418,11 @@ fn search_one<D: Domain>(
     meter: &mut Meter<'_>,
 ) -> Finding {
     moments.fetch();
+    if let Some(found) = contradictions::find(domain, moments) {
+        let ops = found.operations.into_iter();
+        let last = ops.max_by_key(|op| history.operation(*op).record().completed);
+        return Finding::Illegal(last.expect("a contradiction has operations"));
+    }
     let mut problem = domain.compile(history, moments);
     let first_completed = |problem: &Problem<D::Compiled<'_>>| {
         let completed = problem.moments.iter().find_map(|moment| match moment.moment() {
@@ -457,11 +462,6 @@ fn search_one<D: Domain>(
                 .max_by_key(|op| history.operation(*op).record().completed);
             return Finding::Illegal(last.expect("a contradiction has operations"));
         }
-    }
-    if let Some(found) = contradictions::find(domain, moments) {
-        let ops = found.operations.into_iter();
-        let last = ops.max_by_key(|op| history.operation(*op).record().completed);
-        return Finding::Illegal(last.expect("a contradiction has operations"));
     }
     match engine::search(&mut problem, meter) {
         Answer::Legal(steps) => found(&mut problem, &steps),
