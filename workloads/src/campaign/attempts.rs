@@ -304,7 +304,7 @@ mod tests {
         let mut heard = Vec::new();
         let ran = attempts
             .run(&["run".to_owned()], &store, BOUND, |line| {
-                heard.push(line.to_owned())
+                heard.push(line.to_owned());
             })
             .expect("it ran");
         assert_eq!(heard, ["run begins"]);

@@ -190,7 +190,7 @@ impl<'a> Campaign<'a> {
         let progress = progress(head);
         let bound = bound(task.config.time_limit, task.config.check_limit);
         let ran = self.attempts.run(&arguments, &self.runs, bound, |line| {
-            progress.set_message(line.trim().to_owned())
+            progress.set_message(line.trim().to_owned());
         });
         progress.finish_and_clear();
         let ran = ran?;

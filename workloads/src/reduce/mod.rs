@@ -296,7 +296,7 @@ impl Bench<'_> {
         fs::create_dir_all(&runs).with_context(|| runs.display().to_string())?;
         let bound = bound(config.time_limit, config.check_limit);
         let ran = self.attempts.run(&config.arguments(), &runs, bound, |line| {
-            progress.set_message(line.trim().to_owned())
+            progress.set_message(line.trim().to_owned());
         });
         progress.finish_and_clear();
         let ran = ran?;

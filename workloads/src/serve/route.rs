@@ -74,10 +74,7 @@ pub(super) fn query(text: &str) -> Query {
 pub(super) fn relative(text: &str) -> Option<PathBuf> {
     let plain = |part: &&str| !matches!(*part, "" | "." | "..") && !part.contains(['\\', '\0']);
     let parts: Vec<&str> = text.split('/').collect();
-    parts
-        .iter()
-        .all(|part| plain(part))
-        .then(|| parts.iter().collect())
+    parts.iter().all(plain).then(|| parts.iter().collect())
 }
 
 /// Where `kind` is shown of a path of the store.
