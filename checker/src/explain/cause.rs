@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashSet;
+
 use super::facts::{Fact, Facts};
 use crate::history::{NEVER, Value};
 
@@ -167,7 +169,7 @@ impl<'a> Facts<'a> {
             made: fact.made.as_ref(),
         });
         let steps: Vec<Step<'_>> = must.chain(may).collect();
-        steps.len() <= MOST && explained(&steps, 0, init)
+        steps.len() <= MOST && explained(&steps, 0, init, &mut FxHashSet::default())
     }
 }
 
@@ -183,20 +185,33 @@ struct Step<'v> {
     made: Option<&'v Value>,
 }
 
-/// Whether what is not `done` yet can be put in order from `value` on.
-fn explained(steps: &[Step<'_>], done: u32, value: &Value) -> bool {
+/// Whether what is not `done` yet can be put in order from `value` on. What is known to have failed is not tried
+/// again: sixteen operations have far more orders than sets.
+fn explained<'v>(
+    steps: &[Step<'v>],
+    done: u32,
+    value: &'v Value,
+    failed: &mut FxHashSet<(u32, &'v Value)>,
+) -> bool {
     let open = |at: &usize| done & (1 << at) == 0;
     let next_end = (0..steps.len()).filter(open).map(|at| steps[at].to).min();
     let Some(next_end) = next_end.filter(|&end| end != NEVER) else {
         return true;
     };
-    (0..steps.len()).filter(open).any(|at| {
+    if failed.contains(&(done, value)) {
+        return false;
+    }
+    let found = (0..steps.len()).filter(open).any(|at| {
         let step = &steps[at];
         step.from < next_end
             && step.saw.is_none_or(|saw| saw == value)
             && step.missed.is_none_or(|missed| missed != value)
-            && explained(steps, done | (1 << at), step.made.unwrap_or(value))
-    })
+            && explained(steps, done | (1 << at), step.made.unwrap_or(value), failed)
+    });
+    if !found {
+        failed.insert((done, value));
+    }
+    found
 }
 
 /// Whether a text holds a piece.

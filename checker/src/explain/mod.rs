@@ -48,7 +48,12 @@ pub(crate) fn explain<D: Domain>(
     if how == Explain::Minimal
         && let Some(found) = contradictions::find(domain, moments)
     {
-        return describe(history, domain, moments, &found.operations, found.minimal);
+        let core = (!found.minimal).then(|| reduced(history, domain, moments, &found.operations, budget));
+        let core = core.flatten().filter(|core| core.minimal);
+        return match core {
+            Some(core) => describe(history, domain, moments, &core.operations, true),
+            None => describe(history, domain, moments, &found.operations, found.minimal),
+        };
     }
     let stood = moments
         .iter()
@@ -72,13 +77,30 @@ fn at_once<D: Domain>(history: &History, domain: &D, moments: &Moments<'_>, budg
     let problem = domain.compile(history, moments);
     let witness = precheck::find(&problem)?;
     let witness: Vec<OpId> = witness.into_iter().map(|call| problem.call(call).op).collect();
-    let last = witness
+    let core = reduced(history, domain, moments, &witness, budget)?;
+    // Not minimal says that the engine does not share the view, or had no time; then it shall look for itself.
+    core.minimal.then_some(core)
+}
+
+/// What a violation needs of a few operations that contradict each other.
+fn reduced<D: Domain>(
+    history: &History,
+    domain: &D,
+    moments: &Moments<'_>,
+    operations: &[OpId],
+    budget: &Budget,
+) -> Option<Core> {
+    let last = operations
         .iter()
         .max_by_key(|op| history.operation(**op).record().completed)?;
     let end = moments.iter().position(|moment| moment == (*last, true))?;
-    let core = reduce(history, domain, &moments.packed()[..=end], &witness, budget);
-    // Not minimal says that the engine does not share the view, or had no time; then it shall look for itself.
-    core.minimal.then_some(core)
+    Some(reduce(
+        history,
+        domain,
+        &moments.packed()[..=end],
+        operations,
+        budget,
+    ))
 }
 
 /// The operations of a prefix that must have taken effect in it.
