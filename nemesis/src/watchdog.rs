@@ -18,7 +18,8 @@ use crate::site::Site;
 const ORDER: &str = "NEMESIS_WATCHDOG";
 /// What an owner says that has healed by itself.
 const GOODBYE: u8 = b'.';
-/// How long the dead owner's claims may take to be freed.
+/// How long the dead owner's claims may take to be freed, and what it had begun, such
+/// as a signal by way of the engine, to come about: healing meets both.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Serialize, Deserialize)]
@@ -88,11 +89,25 @@ pub fn serve_if_watchdog() -> Option<ExitCode> {
 
 fn heal(order: &Order) -> bool {
     let deadline = Instant::now() + PATIENCE;
+    let mut opened = None;
     loop {
-        match order.site.open(&order.journal, 0) {
-            Ok(mut nemesis) => return nemesis.heal().is_ok(),
-            Err(error) if error.is_busy() && Instant::now() < deadline => {}
-            Err(_) => return false,
+        match &mut opened {
+            None => match order.site.open(&order.journal, 0) {
+                Ok(nemesis) => {
+                    opened = Some(nemesis);
+                    continue;
+                }
+                Err(error) if error.is_busy() => {}
+                Err(_) => return false,
+            },
+            Some(nemesis) => {
+                if nemesis.heal().is_ok() {
+                    return true;
+                }
+            }
+        }
+        if Instant::now() > deadline {
+            return false;
         }
         std::thread::sleep(Duration::from_millis(50));
     }

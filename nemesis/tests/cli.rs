@@ -238,7 +238,11 @@ fn somebody_else_may_not_break_the_cluster() {
     std::fs::set_permissions(folder, open).expect("ours");
     // Somebody else's home may keep nobody out.
     let program = folder.join("program");
-    std::fs::copy(env!("CARGO_BIN_EXE_nemesis"), &program).expect("copies");
+    // By another process: a child that another test starts meanwhile would inherit our
+    // own open file, and what somebody may still write to cannot be executed.
+    let mut copying = Command::new("cp");
+    let copied = copying.arg(env!("CARGO_BIN_EXE_nemesis")).arg(&program).status();
+    assert!(copied.expect("cp runs").success());
     let output = std::os::unix::process::CommandExt::uid(&mut Command::new(&program), 65534)
         .current_dir("/")
         .arg("--cluster")

@@ -229,6 +229,28 @@ impl DockerBackend {
         self.known.get(node).and_then(|container| container.pid)
     }
 
+    /// Where each node runs, as far as the engine has said.
+    fn processes(&self) -> BTreeMap<NodeId, Option<i32>> {
+        let nodes = self.nodes.iter();
+        nodes.map(|node| (node.clone(), self.pid(node))).collect()
+    }
+
+    /// Lays the rules of all nodes in the namespaces that are known.
+    fn lay(&self, links: &LinkMatrix) -> Result<(), BackendError> {
+        let addresses = self.kept_addresses();
+        let lay = |node: &NodeId| {
+            // A dead container has no namespace; when it comes back it is new.
+            let Some(pid) = self.pid(node) else { return Ok(()) };
+            let namespace = Namespace::of_process(pid)?;
+            kernel::lay(&namespace, node, links, &addresses, Counting::Stopped)
+        };
+        let laid = kernel::everywhere(&self.nodes, lay);
+        for (node, laid) in self.nodes.iter().zip(laid) {
+            laid.map_err(BackendError::system(format!("iptables rules for node {node}")))?;
+        }
+        Ok(())
+    }
+
     /// Tells the engine to send a signal, and waits for what must come of it.
     fn signal(
         &mut self,
@@ -344,23 +366,23 @@ impl Backend for DockerBackend {
 
     fn set_links(&mut self, links: &LinkMatrix) -> Result<(), BackendError> {
         self.refresh_if_stale()?;
-        let addresses = self.kept_addresses();
-        let lay = |node: &NodeId| {
-            // A dead container has no namespace; when it comes back it is new.
-            let Some(pid) = self.pid(node) else { return Ok(()) };
-            let namespace = Namespace::of_process(pid)?;
-            kernel::lay(&namespace, node, links, &addresses, Counting::Stopped)
-        };
-        let laid = kernel::everywhere(&self.nodes, lay);
-        for (node, laid) in self.nodes.iter().zip(laid) {
-            laid.map_err(BackendError::system(format!("iptables rules for node {node}")))?;
+        loop {
+            let processes = self.processes();
+            match self.lay(links) {
+                Ok(()) => {
+                    self.laid_for = processes;
+                    return Ok(());
+                }
+                // A container that ended meanwhile has no namespace; its next one has
+                // no rules. The engine knows which, and no two rounds fail for one end.
+                Err(error) => {
+                    self.refresh()?;
+                    if self.processes() == processes {
+                        return Err(error);
+                    }
+                }
+            }
         }
-        self.laid_for = self
-            .nodes
-            .iter()
-            .map(|node| (node.clone(), self.pid(node)))
-            .collect();
-        Ok(())
     }
 
     fn probe_links(
