@@ -110,28 +110,50 @@ impl Nemesis {
         if let Err(why) = self.ask_and_look(node, MembershipChange::Remove) {
             return Ok(Err(why));
         }
-        self.make_new(node)?;
-        Ok(self.take_in(node))
+        self.make_new(node)
     }
 
-    /// Has a node start again without anything that it knew.
-    fn make_new(&mut self, node: &NodeId) -> Result<(), NemesisError> {
+    /// Has a node start again without anything that it knew, and taken in.
+    fn make_new(&mut self, node: &NodeId) -> Result<Result<String, String>, NemesisError> {
+        self.outside.insert(node.clone());
         self.backend.kill(node)?;
         self.backend.wipe(node)?;
-        self.backend.start(node)?;
         self.crashed.remove(node);
-        Ok(())
+        let taken = self.take_in(node)?;
+        if taken.is_ok() {
+            self.outside.remove(node);
+        }
+        Ok(taken)
     }
 
-    /// Asks for a node to be added until that is done: it may be starting.
-    fn take_in(&self, node: &NodeId) -> Result<String, String> {
+    /// Asks for a node to be added until that is done: it may be starting, or be turned
+    /// away by a member that has not heard yet that the one before it is gone.
+    fn take_in(&mut self, node: &NodeId) -> Result<Result<String, String>, NemesisError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
+            if !self.backend.state(node)?.is_alive() {
+                self.backend.start(node)?;
+            }
             match self.ask_and_look(node, MembershipChange::Add) {
                 Err(_) if Instant::now() < deadline => std::thread::sleep(LOOK),
-                outcome => return outcome,
+                outcome => return Ok(outcome),
             }
         }
+    }
+
+    /// Has those taken in that a replacement left outside.
+    ///
+    /// # Errors
+    /// If the cluster does not agree: then nothing is forgotten, and it can be
+    /// tried again.
+    pub(super) fn take_in_the_rest(&mut self) -> Result<(), NemesisError> {
+        for node in self.outside.clone() {
+            self.make_new(&node)?.map_err(|why| NemesisError::Membership {
+                node: node.clone(),
+                why,
+            })?;
+        }
+        Ok(())
     }
 
     /// Undoes what an effect did to the membership.
@@ -150,10 +172,7 @@ impl Nemesis {
                 MembershipChange::Add => self.ask_and_look(node, MembershipChange::Remove),
                 MembershipChange::Remove => match self.ask_and_look(node, MembershipChange::Add) {
                     // Many stores never take back who has seen them before.
-                    Err(_) if self.backend.can(Ability::Damage).is_ok() => {
-                        self.make_new(node)?;
-                        self.take_in(node)
-                    }
+                    Err(_) if self.backend.can(Ability::Damage).is_ok() => self.make_new(node)?,
                     outcome => outcome,
                 },
             };

@@ -7,7 +7,7 @@ mod members;
 mod undo;
 mod upkeep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -97,6 +97,8 @@ pub struct Nemesis {
     disks: BTreeMap<NodeId, Vec<DiskFault>>,
     clocks: BTreeMap<NodeId, ClockFault>,
     crashed: BTreeMap<NodeId, NodeState>,
+    /// Nodes made new that the cluster has not taken in: nobody counts on them.
+    outside: BTreeSet<NodeId>,
     observers: Vec<Observer>,
 }
 
@@ -130,6 +132,7 @@ impl Nemesis {
             disks: BTreeMap::new(),
             clocks: BTreeMap::new(),
             crashed: BTreeMap::new(),
+            outside: BTreeSet::new(),
             observers: Vec::new(),
         };
         for entry in found {

@@ -80,6 +80,9 @@ impl Nemesis {
         // Lay good links even if nobody thinks that there are others.
         self.laid = None;
         self.enforce()?;
+        if let Err(error) = self.take_in_the_rest() {
+            failed = failed.or(Some(error));
+        }
         if let Some(error) = failed {
             return Err(error);
         }

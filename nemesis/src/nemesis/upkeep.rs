@@ -80,6 +80,10 @@ impl Nemesis {
 
     fn notice_crashes(&mut self) {
         for node in self.backend.nodes().to_vec() {
+            // A member that lags may turn it away for what it remembers of the one before.
+            if self.outside.contains(&node) {
+                continue;
+            }
             match self.backend.state(&node) {
                 Ok(state @ NodeState::Dead { asked: false, status })
                     if !self.held.contains_key(&node) && !self.crashed.contains_key(&node) =>
