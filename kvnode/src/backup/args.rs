@@ -159,7 +159,7 @@ enum BackupCommand {
 #[command(after_help = "Examples:
   kvnode restore --from s3://bucket/kvnode --node n1 --data-dir /var/lib/kvnode \\
     --cluster n1=10.0.0.1:8000:9000,n2=10.0.0.2:8000:9000,n3=10.0.0.3:8000:9000
-  kvnode restore --from file:///var/backups/kvnode/20261121T144000Z-0123abcd --node n1 \\
+  kvnode restore --from file:///var/backups/kvnode/20261121T144000123Z-0123abcd --node n1 \\
     --data-dir d1 --cluster n1=127.0.0.1:8000:9000 --cluster-id rehearsal
 
 The directory is that of a new cluster with one member. Start it, then the other nodes
@@ -279,8 +279,8 @@ pub async fn restore(args: RestoreArgs) -> anyhow::Result<bool> {
 fn split(url: &str) -> (&str, Option<&str>) {
     let url = url.trim_end_matches('/');
     let is_name = |name: &str| {
-        name.len() == 25
-            && name.as_bytes()[15..17] == *b"Z-"
+        name.len() == 28
+            && name.as_bytes()[18..20] == *b"Z-"
             && name
                 .bytes()
                 .all(|byte| byte.is_ascii_hexdigit() || b"TZ-".contains(&byte))
@@ -345,13 +345,13 @@ mod tests {
 
     #[test]
     fn a_name_at_the_end_is_told_from_a_prefix() {
-        let name = "20261121T144000Z-0123abcd";
+        let name = "20261121T144000123Z-0123abcd";
         let whole = format!("s3://bucket/prefix/{name}/");
         assert_eq!(split(&whole), ("s3://bucket/prefix", Some(name)));
         assert_eq!(split("s3://bucket/prefix/"), ("s3://bucket/prefix", None));
         assert_eq!(
-            split("file:///a/20261121T144000Z"),
-            ("file:///a/20261121T144000Z", None)
+            split("file:///a/20261121T144000123Z"),
+            ("file:///a/20261121T144000123Z", None)
         );
     }
 }

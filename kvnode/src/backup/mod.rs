@@ -71,11 +71,13 @@ pub fn utc(ms: u64) -> String {
     humantime::format_rfc3339_seconds(std::time::SystemTime::UNIX_EPOCH + since).to_string()
 }
 
-/// A name for a backup taken now: names sort by time.
+/// A name for a backup taken now: names sort by time, to the millisecond.
 fn fresh_id(taken_ms: u64) -> String {
-    let time: String = utc(taken_ms)
+    let taken = std::time::UNIX_EPOCH + std::time::Duration::from_millis(taken_ms);
+    let time: String = humantime::format_rfc3339_millis(taken)
+        .to_string()
         .chars()
-        .filter(|letter| !"-:".contains(*letter))
+        .filter(|letter| !"-:.".contains(*letter))
         .collect();
     format!("{time}-{:08x}", crate::env::rng::random_u64() >> 32)
 }
@@ -92,8 +94,8 @@ mod tests {
     #[test]
     fn names_sort_by_time() {
         let id = fresh_id(1_795_272_000_123);
-        assert!(id.starts_with("20261121T144000Z-"), "{id}");
-        assert_eq!(id.len(), "20261121T144000Z-".len() + 8);
-        assert!(fresh_id(1_795_271_999_000) < id && id < fresh_id(1_795_272_001_123));
+        assert!(id.starts_with("20261121T144000123Z-"), "{id}");
+        assert_eq!(id.len(), "20261121T144000123Z-".len() + 8);
+        assert!(fresh_id(1_795_272_000_122) < id && id < fresh_id(1_795_272_000_124));
     }
 }

@@ -182,16 +182,22 @@ impl Store {
     /// # Errors
     /// When there is none, or it is of a form that this version does not know.
     pub async fn manifest(&self, id: &str) -> Result<Manifest, StoreError> {
+        self.manifest_if_there(id).await?.ok_or_else(|| {
+            let what = "there is no backup of this name: `kvnode backup list` tells those that there are";
+            self.damaged(id, what)
+        })
+    }
+
+    /// The backup of this name; none if there is none, or no longer.
+    async fn manifest_if_there(&self, id: &str) -> Result<Option<Manifest>, StoreError> {
         let (objects, path) = self.object(id, MANIFEST);
         let within = format!("{id}/{MANIFEST}");
         let got = async { objects.get(&path).await?.bytes().await };
-        let bytes = got.await.map_err(|error| match error {
-            object_store::Error::NotFound { .. } => self.damaged(
-                id,
-                "there is no backup of this name: `kvnode backup list` tells those that there are",
-            ),
-            error => self.refused(&within, &error),
-        })?;
+        let bytes = match got.await {
+            Ok(bytes) => bytes,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(self.refused(&within, &error)),
+        };
         let value: serde_json::Value = serde_json::from_slice(&bytes)
             .map_err(|error| self.damaged(&within, format!("this is no manifest: {error}")))?;
         let format = value["format"].as_u64().unwrap_or(0);
@@ -204,7 +210,7 @@ impl Store {
         let manifest: Manifest = serde_json::from_value(value)
             .map_err(|error| self.damaged(&within, format!("this is no manifest: {error}")))?;
         match manifest.id == id {
-            true => Ok(manifest),
+            true => Ok(Some(manifest)),
             false => Err(self.damaged(&within, format!("it is the manifest of {}", manifest.id))),
         }
     }
@@ -236,13 +242,15 @@ impl Store {
         }
         with_manifest.sort();
         for id in &with_manifest {
-            match self.manifest(id).await {
-                Ok(_) if !with_data.contains(id) => {
+            match self.manifest_if_there(id).await {
+                // Removed since the names were listed, to make room for a newer one.
+                Ok(None) => {}
+                Ok(Some(_)) if !with_data.contains(id) => {
                     listing
                         .damaged
                         .push(format!("{}: {SNAPSHOT} is missing", self.shown(id)));
                 }
-                Ok(manifest) => listing.backups.push(manifest),
+                Ok(Some(manifest)) => listing.backups.push(manifest),
                 Err(StoreError::Damaged { place, what }) => listing.damaged.push(format!("{place}: {what}")),
                 Err(error) => return Err(error),
             }
