@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -13,6 +14,9 @@ use serde_json::Value;
 const WORKLOADS: &str = env!("CARGO_BIN_EXE_workloads");
 /// Longer than anything here takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Held by every test that starts nodes: while the node with bugs is built, it lies where the
+/// clean one is looked for, in the one target folder that all of them share.
+static PROGRAM: Mutex<()> = Mutex::new(());
 /// A run that is over soon.
 const SHORT: [&str; 10] = [
     "--workload",
@@ -26,6 +30,10 @@ const SHORT: [&str; 10] = [
     "--time-limit",
     "3s",
 ];
+
+fn alone() -> MutexGuard<'static, ()> {
+    PROGRAM.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn workloads(dir: &Path) -> Command {
     // Whoever starts the tests in the background may have Ctrl-C ignored, and children inherit that.
@@ -112,6 +120,7 @@ fn said(child: &mut Child) -> String {
 
 #[test]
 fn a_soak_goes_on_where_it_was_ended_and_counts_every_seed_once() {
+    let _alone = alone();
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().join("soak");
     let shown = out.to_str().expect("text");
@@ -171,6 +180,7 @@ fn a_soak_goes_on_where_it_was_ended_and_counts_every_seed_once() {
 
 #[test]
 fn a_planted_bug_is_found_kept_and_reduced_to_a_run_that_fails_again() {
+    let _alone = alone();
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().join("soak");
     let (code, text) = ran(
@@ -259,6 +269,7 @@ fn a_planted_bug_is_found_kept_and_reduced_to_a_run_that_fails_again() {
 
 #[test]
 fn a_matrix_lists_what_makes_no_sense_and_never_passes_it() {
+    let _alone = alone();
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().join("matrix");
     // A store that knows single values only.
@@ -317,6 +328,7 @@ fn a_matrix_lists_what_makes_no_sense_and_never_passes_it() {
 
 #[test]
 fn what_cannot_be_reduced_or_replayed_says_why() {
+    let _alone = alone();
     let dir = tempfile::tempdir().expect("a folder");
     let plan = dir.path().join("plan.json");
     fs::write(&plan, r#"{"seed":1,"length":"9s","steps":[{"at":"5s","fault":{"fault":"kill","target":"one"},"lasting":"2s","recovery":"0s"}]}"#).expect("written");
