@@ -4,7 +4,6 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -14,9 +13,6 @@ use serde_json::Value;
 const WORKLOADS: &str = env!("CARGO_BIN_EXE_workloads");
 /// Longer than anything here takes, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Held by every test that starts nodes: while the node with bugs is built, it lies where the
-/// clean one is looked for, in the one target folder that all of them share.
-static PROGRAM: Mutex<()> = Mutex::new(());
 /// A run that is over soon.
 const SHORT: [&str; 10] = [
     "--workload",
@@ -30,10 +26,6 @@ const SHORT: [&str; 10] = [
     "--time-limit",
     "3s",
 ];
-
-fn alone() -> MutexGuard<'static, ()> {
-    PROGRAM.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn workloads(dir: &Path) -> Command {
     // Whoever starts the tests in the background may have Ctrl-C ignored, and children inherit that.
@@ -120,7 +112,6 @@ fn said(child: &mut Child) -> String {
 
 #[test]
 fn a_soak_goes_on_where_it_was_ended_and_counts_every_seed_once() {
-    let _alone = alone();
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().join("soak");
     let shown = out.to_str().expect("text");
@@ -179,8 +170,71 @@ fn a_soak_goes_on_where_it_was_ended_and_counts_every_seed_once() {
 }
 
 #[test]
+fn a_clean_run_beside_those_with_bugs_starts_and_keeps_clean_nodes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = |name: &str, more: &[&str]| {
+        let folder = dir.path().join(name);
+        let args = [
+            &[
+                "run",
+                "--workload",
+                "register",
+                "--nodes",
+                "3",
+                "--rate",
+                "200",
+                "--seed",
+                "3",
+            ][..],
+            &["--keep-going", "--store", folder.to_str().expect("text")],
+            more,
+        ];
+        let (code, text) = ran(dir.path(), &args.concat());
+        let version = |code: Option<i32>| {
+            assert!(matches!(code, Some(0..=2)), "{text}");
+            let results = json(&folder.join("latest/results.json"));
+            (
+                results["versions"]["node program"]
+                    .as_str()
+                    .expect("said")
+                    .to_owned(),
+                results["versions"]["its SHA-256"]
+                    .as_str()
+                    .expect("said")
+                    .to_owned(),
+            )
+        };
+        (code, version(code), text)
+    };
+    std::thread::scope(|scope| {
+        // Its nodes die and are started again all the time, while others are built, put in place and put back.
+        let clean = scope.spawn(|| run("clean", &["--nemesis", "kill", "--time-limit", "10s"]));
+        let mut planted = String::new();
+        let mut times = 0;
+        while times < 2 || !clean.is_finished() {
+            let bug = [
+                "--bug",
+                "follower-read",
+                "--nemesis",
+                "none",
+                "--time-limit",
+                "1s",
+            ];
+            let (_, (version, sha256), text) = run(&format!("planted-{times}"), &bug);
+            assert!(version.contains("planted-bugs"), "{version}: {text}");
+            planted = sha256;
+            times += 1;
+        }
+        let (code, (version, sha256), text) = clean.join().expect("it ran");
+        assert_ne!(code, Some(1), "a clean store is accused: {text}");
+        assert!(!version.contains("planted-bugs"), "{version}: {text}");
+        assert_ne!(sha256, planted);
+    });
+    all_gone(dir.path());
+}
+
+#[test]
 fn a_planted_bug_is_found_kept_and_reduced_to_a_run_that_fails_again() {
-    let _alone = alone();
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().join("soak");
     let (code, text) = ran(
@@ -269,7 +323,6 @@ fn a_planted_bug_is_found_kept_and_reduced_to_a_run_that_fails_again() {
 
 #[test]
 fn a_matrix_lists_what_makes_no_sense_and_never_passes_it() {
-    let _alone = alone();
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().join("matrix");
     // A store that knows single values only.
@@ -328,7 +381,6 @@ fn a_matrix_lists_what_makes_no_sense_and_never_passes_it() {
 
 #[test]
 fn what_cannot_be_reduced_or_replayed_says_why() {
-    let _alone = alone();
     let dir = tempfile::tempdir().expect("a folder");
     let plan = dir.path().join("plan.json");
     fs::write(&plan, r#"{"seed":1,"length":"9s","steps":[{"at":"5s","fault":{"fault":"kill","target":"one"},"lasting":"2s","recovery":"0s"}]}"#).expect("written");

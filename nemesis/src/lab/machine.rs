@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -81,6 +82,33 @@ pub(crate) struct Machine {
     asked: Mutex<bool>,
     disk: Mutex<Option<Disk>>,
     clock: Option<Clock>,
+    /// The file of its program when it was first started.
+    program: OnceLock<FileIdentity>,
+}
+
+/// What changes when a file is written or another is put in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileIdentity {
+    device: u64,
+    inode: u64,
+    length: u64,
+    /// In seconds and nanoseconds since 1970.
+    modified: (i64, i64),
+}
+
+impl FileIdentity {
+    /// Of the file at a path; none where it is looked for on `PATH`, or not there.
+    fn of(path: &Path) -> Option<Self> {
+        let meta = std::fs::metadata(path)
+            .ok()
+            .filter(|_| path.components().count() > 1)?;
+        Some(Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+            length: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+        })
+    }
 }
 
 impl Machine {
@@ -101,10 +129,12 @@ impl Machine {
             }),
             ended: Condvar::new(),
             asked: Mutex::new(false),
+            program: OnceLock::new(),
         })
     }
 
-    /// Starts the process if it is dead.
+    /// Starts the process if it is dead. Refuses to start another program than the first time: what a run finds
+    /// out about one must not be said of the other.
     pub(crate) fn start(self: &Arc<Machine>, spawner: &Spawner) -> Result<(), BackendError> {
         let mut process = self.process.lock();
         if matches!(*process, Process::Alive(_)) {
@@ -112,7 +142,8 @@ impl Machine {
         }
         *self.asked.lock() = false;
         let child = self
-            .command()
+            .same_program()
+            .and_then(|()| self.command())
             .and_then(|command| spawner.spawn(command))
             .map_err(|error| {
                 let why = format!("{}: {error}", self.spec.program.display());
@@ -133,6 +164,18 @@ impl Machine {
         waiting
             .map(drop)
             .map_err(BackendError::system(format!("watching node {}", self.spec.id)))
+    }
+
+    fn same_program(&self) -> std::io::Result<()> {
+        let Some(now) = FileIdentity::of(&self.spec.program) else {
+            return Ok(());
+        };
+        if *self.program.get_or_init(|| now) == now {
+            return Ok(());
+        }
+        Err(std::io::Error::other(
+            "another program lies there now than when the node was first started; leave it alone while a run lasts",
+        ))
     }
 
     fn command(&self) -> std::io::Result<Command> {

@@ -21,7 +21,7 @@ const MARK: &str = "NEMESIS_TEST_MARK";
 
 type Test = (&'static str, fn(&Scene));
 
-const TESTS: [Test; 21] = [
+const TESTS: [Test; 22] = [
     ("five nodes are cut, killed, paused, restarted", |scene| {
         scene.exits("cut-kill-pause-restart-forward", 0);
     }),
@@ -64,6 +64,9 @@ const TESTS: [Test; 21] = [
             scene.exits("missing", 0);
         },
     ),
+    ("a node is not started again as another program", |scene| {
+        scene.exits("replaced", 0);
+    }),
     ("a port in use is a clear error", |scene| {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = taken.local_addr().expect("bound").port();

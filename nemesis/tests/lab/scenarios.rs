@@ -53,6 +53,10 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
     match name {
         "broken" => specs[2].args[1] = "broken".into(),
         "missing" => specs[2].program = "/nonexistent/program".into(),
+        "replaced" => {
+            copy_ourselves(&folder.join("program"));
+            specs[1].program = folder.join("program");
+        }
         "port-in-use" => specs[1].forward[0].host_port = taken_port(folder),
         _ => {}
     }
@@ -92,6 +96,7 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
         }
         "many" => many(&lab, folder),
         "crash" => crash(&lab, folder),
+        "replaced" => replaced(&lab, folder),
         "disk" => disk(&lab, folder),
         "clock" => clock(&lab, folder),
         "links" => links(&lab, folder, &LINKS),
@@ -358,6 +363,31 @@ fn crash(lab: &Lab, folder: &Path) {
         "heal does not hide a crash"
     );
     assert!(lab.state(&n(1)).expect("a node").has_crashed());
+}
+
+fn copy_ourselves(to: &Path) {
+    std::fs::copy(std::env::current_exe().expect("this program"), to).expect("copied");
+}
+
+/// A build puts another program in the place of the one that runs.
+fn replaced(lab: &Lab, folder: &Path) {
+    let n = NodeId::numbered;
+    let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 1).expect("a nemesis");
+    let kill = Fault::Kill {
+        target: "n2".parse().expect("a target"),
+    };
+    let killed = nemesis.apply(&kill).expect("kills");
+    assert!(nemesis.undo(killed.id).expect("starts it").healed);
+    lab.wait_until(&n(2), || ask_at(lab, &n(2), "id").is_ok(), PATIENCE)
+        .expect("the same is started again");
+    nemesis.apply(&kill).expect("kills");
+    copy_ourselves(&folder.join("another"));
+    std::fs::rename(folder.join("another"), folder.join("program")).expect("replaced");
+    let refused = nemesis.heal();
+    let said = format!("{refused:?}");
+    assert!(said.contains("another program lies there now"), "{said}");
+    assert!(!refused.is_ok_and(|healed| healed.healed), "{said}");
+    assert!(ask_at(lab, &n(2), "id").is_err(), "nobody is started");
 }
 
 /// Says where its nodes are reached from the host, and waits to be ended.

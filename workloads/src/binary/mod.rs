@@ -1,16 +1,23 @@
 //! Which program is put to the test: built by cargo where cargo started us, else found beside ourselves.
+//!
+//! A node that is killed is started again, minutes later, and must be the same program then. So what cargo may
+//! replace is never started: nodes start from a copy that is named after its content (`shelf`).
+
+mod package;
+mod shelf;
 
 use std::env;
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::system::System;
+use package::Package;
 
 /// A program and what it is.
 #[derive(Debug, Clone)]
@@ -21,6 +28,8 @@ pub struct Binary {
     pub sha256: String,
     /// What it answers to `--version`, one line; empty where it does not.
     pub version: String,
+    /// Open and locked as long as a copy is in use, so that nobody takes it away.
+    _in_use: Option<Arc<File>>,
 }
 
 /// The mark that a build with planted bugs carries in its version.
@@ -34,7 +43,7 @@ impl Binary {
     /// know the bug.
     pub fn provide(system: &System, bug: Option<&str>) -> Result<Self> {
         let path = match (&system.node.cargo, &system.node.program) {
-            (Some(package), _) => cargo_program(package, bug.is_some())?,
+            (Some(package), _) => return Self::of_package(&Package::ours(package)?, bug),
             (None, Some(program)) => on_path(program).with_context(|| match &system.packages[..] {
                 [] => format!("system {} cannot be started", system.name),
                 packages => format!(
@@ -45,20 +54,38 @@ impl Binary {
             })?,
             (None, None) => PathBuf::from(system.node.command[0].fill(&crate::system::Bindings::new())),
         };
-        let binary = Self {
+        Self {
             sha256: sha256(&path)?,
             version: version(&path),
             path,
-        };
+            _in_use: None,
+        }
+        .with(bug)
+    }
+
+    /// The same of a package of this project.
+    fn of_package(package: &Package, bug: Option<&str>) -> Result<Self> {
+        let program = package.provide(bug.is_some())?;
+        Self {
+            version: version(&program.path),
+            sha256: program.sha256,
+            path: program.path,
+            _in_use: program.in_use.map(Arc::new),
+        }
+        .with(bug)
+    }
+
+    /// Itself, where it is what was asked for.
+    fn with(self, bug: Option<&str>) -> Result<Self> {
         match bug {
-            None if binary.version.contains(PLANTED) => bail!(
+            None if self.version.contains(PLANTED) => bail!(
                 "{} was built with planted bugs; build it without, or name the bug with --bug",
-                binary.path.display()
+                self.path.display()
             ),
-            Some(bug) => binary.must_know(bug)?,
+            Some(bug) => self.must_know(bug)?,
             None => {}
         }
-        Ok(binary)
+        Ok(self)
     }
 
     fn must_know(&self, bug: &str) -> Result<()> {
@@ -85,90 +112,6 @@ impl Binary {
         }
         Ok(())
     }
-}
-
-/// The program of a cargo package: built in our own profile when cargo runs us, else beside us.
-fn cargo_program(package: &str, planted: bool) -> Result<PathBuf> {
-    let ourselves = env::current_exe().context("where is this program?")?;
-    let beside = ourselves.parent().context("this program lies nowhere")?;
-    // Tests and benches run from target/<profile>/deps.
-    let beside = if beside.ends_with("deps") {
-        beside.parent().unwrap_or(beside)
-    } else {
-        beside
-    };
-    let profile = beside
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or("release");
-    let (folder, profile_args): (&str, &[&str]) = match profile {
-        "debug" => ("debug", &[]),
-        _ => ("release", &["--release"]),
-    };
-    let target = beside.parent().unwrap_or(beside).to_owned();
-    let clean = target.join(folder).join(package);
-    let built = if planted {
-        target.join("planted").join(folder).join(package)
-    } else {
-        clean.clone()
-    };
-    let Some(cargo) = env::var_os("CARGO") else {
-        let candidates = [
-            built,
-            beside.join(if planted {
-                format!("{package}-planted")
-            } else {
-                package.into()
-            }),
-        ];
-        return candidates.iter().find(|path| path.is_file()).cloned().with_context(|| {
-            format!(
-                "{} is not there; start through cargo (cargo run --release -p workloads), which builds it",
-                candidates[0].display()
-            )
-        });
-    };
-    let build = |features: &[&str]| {
-        let mut command = Command::new(&cargo);
-        command
-            .args(["build", "--quiet", "--package", package])
-            .args(profile_args);
-        command.arg("--target-dir").arg(&target).args(features);
-        // Cargo set these for us, not for the build of another package.
-        for (name, _) in env::vars_os().filter(|(name, _)| set_by_cargo_run(name)) {
-            command.env_remove(name);
-        }
-        if let Some(manifest) = env::var_os("CARGO_MANIFEST_DIR") {
-            command.current_dir(manifest);
-        }
-        tracing::debug!(?command, "building");
-        let status = command.status().context("cargo does not start")?;
-        if !status.success() {
-            bail!("cargo could not build {package}: see above");
-        }
-        Ok(())
-    };
-    if planted {
-        // In the same target folder, so that only the package itself is compiled twice; then the clean program
-        // is put back in its place, from cargo's own store of it. Should this be interrupted in between, the
-        // planted one is refused wherever a clean one is wanted.
-        build(&["--features", PLANTED])?;
-        let set_aside = built.parent().unwrap_or(&target);
-        std::fs::create_dir_all(set_aside)
-            .and_then(|()| std::fs::copy(&clean, built.with_extension("part")))
-            .and_then(|_| std::fs::rename(built.with_extension("part"), &built))
-            .with_context(|| format!("cannot write {}", built.display()))?;
-    }
-    build(&[])?;
-    Ok(built)
-}
-
-fn set_by_cargo_run(name: &OsString) -> bool {
-    name.to_str().is_some_and(|name| {
-        name.starts_with("CARGO_PKG_")
-            || name.starts_with("CARGO_BIN_")
-            || name.starts_with("CARGO_MANIFEST_")
-    })
 }
 
 /// A program by its path, or by its name on `PATH`.
