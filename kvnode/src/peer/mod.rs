@@ -8,11 +8,12 @@
 //!
 //! - [`frame`] cuts the byte stream;
 //! - [`message`] is what the frames say;
-//! - [`network`] is openraft's side: one call at a time per connection;
+//! - [`network`] is openraft's side, one call at a time per [`line`];
 //! - [`link`] carries many forwarded requests at once;
 //! - [`server`] answers them all.
 
 pub mod frame;
+pub mod line;
 pub mod link;
 pub mod message;
 pub mod network;

@@ -1,5 +1,6 @@
 //! openraft's side of the wire: calls one at a time, each kind on its own connection.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -13,9 +14,11 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
 use openraft::raft::{TransferLeaderRequest, TransferLeaderResponse};
+use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt, BufReader};
 
 use super::frame;
+use super::line::{Late, Line};
 use super::message::{Hello, PROTOCOL, Reply, Request, Welcome};
 use crate::cluster::{NodeId, Peer};
 use crate::config::Config;
@@ -27,8 +30,14 @@ use crate::secure::pem;
 use crate::secure::stream::Stream;
 
 /// How long a connection may take to open. Short: after a partition heals, a SYN
-/// sent into it is only repeated a second later, while a fresh one goes through.
-const CONNECT: Duration = Duration::from_millis(250);
+/// sent into it is only repeated a second later, while a fresh one goes through. The
+/// system alone answers it, however busy the process behind it is.
+const CONNECT: Duration = Duration::from_millis(100);
+/// How long that process may take to welcome it.
+const WELCOME: Duration = Duration::from_millis(400);
+/// How long a heartbeat may take, although openraft counts only those that took less than
+/// an interval: beyond it the connection is taken for dead.
+const HEARTBEAT: Duration = Duration::from_millis(250);
 /// How long one batch of entries may take. On a silent link this is what notices.
 const APPEND: Duration = Duration::from_millis(1000);
 /// How long a vote may take: it includes an fsync on the other side.
@@ -82,8 +91,12 @@ impl Caller {
             .members()
             .get(to)
             .map_or(&peer.raft, |member| &member.raft);
+        let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
+        let stream = clock::timeout(CONNECT, net::connect(address))
+            .await
+            .map_err(timed_out)??;
         let open = async {
-            let stream = self.secured(address, net::connect(address).await?).await?;
+            let stream = self.secured(address, stream).await?;
             let mut stream = BufReader::with_capacity(16 << 10, stream);
             let mut bytes = Vec::new();
             frame::encode(&hello, &mut bytes);
@@ -99,9 +112,7 @@ impl Caller {
                 None => Err(io::ErrorKind::UnexpectedEof.into()),
             }
         };
-        clock::timeout(CONNECT, open)
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        clock::timeout(WELCOME, open).await.map_err(timed_out)?
     }
 
     /// Encrypts a connection if this node's peers are to be certain of each other.
@@ -148,63 +159,71 @@ impl Connection {
 #[derive(Clone)]
 pub struct Network {
     caller: Caller,
+    ballots: Ballots,
 }
+
+/// The lines on which votes are asked for. openraft makes a client for each ballot and
+/// peer; a line outlives them.
+type Ballots = Arc<Mutex<HashMap<NodeId, (Peer, Arc<tokio::sync::Mutex<Line>>)>>>;
 
 impl Network {
     /// Clients that call as `caller`.
     pub fn new(caller: Caller) -> Network {
-        Network { caller }
+        Network {
+            caller,
+            ballots: Ballots::default(),
+        }
     }
 }
 
 /// One of openraft's clients: to one peer, for one purpose, one call at a time.
 pub struct Client {
-    caller: Caller,
-    to: NodeId,
-    peer: Peer,
-    connection: Option<Connection>,
+    line: Line,
+    ballots: Arc<tokio::sync::Mutex<Line>>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Client;
 
     async fn new_client(&mut self, target: NodeId, node: &Peer) -> Client {
+        let line = || Line::new(self.caller.clone(), target.clone(), node.clone());
+        let mut ballots = self.ballots.lock();
+        // A peer that moved has a line of its own; the old one goes with its last client.
+        let of_peer = ballots
+            .get(&target)
+            .filter(|(peer, _)| peer == node)
+            .map(|(_, line)| line.clone());
+        let of_peer = of_peer.unwrap_or_else(|| {
+            let made = Arc::new(tokio::sync::Mutex::new(line()));
+            ballots.insert(target.clone(), (node.clone(), made.clone()));
+            made
+        });
         Client {
-            caller: self.caller.clone(),
-            to: target,
-            peer: node.clone(),
-            connection: None,
+            line: line(),
+            ballots: of_peer,
         }
     }
 }
 
 impl Client {
-    /// Calls within `limit`. The connection is put back only after a whole answer: a
-    /// call that was given up leaves it in the middle of a frame.
-    async fn call(&mut self, request: &Request, limit: Duration) -> io::Result<Reply> {
-        let kept = self.connection.take();
-        let call = async {
-            let mut connection = match kept {
-                Some(connection) => connection,
-                None => self.caller.connect(&self.to, &self.peer).await?,
-            };
-            let reply = connection.call(request).await?;
-            Ok::<_, io::Error>((connection, reply))
-        };
-        let (connection, reply) = clock::timeout(limit, call)
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        self.connection = Some(connection);
-        Ok(reply)
-    }
-
     async fn ask<T>(
         &mut self,
         request: Request,
         limit: Duration,
         answer: impl FnOnce(Reply) -> Option<T>,
     ) -> Result<T, RPCError<TypeConfig>> {
-        match self.call(&request, limit).await {
+        // What openraft may give up must go on without it.
+        let reply = match request {
+            Request::Append(append) if append.entries.is_empty() => {
+                self.line
+                    .ask(Request::Append(append), HEARTBEAT, Late::Useless)
+                    .await
+            }
+            ballot @ Request::PreVote(_) => self.ballots.lock().await.ask(ballot, limit, Late::Serves).await,
+            ballot @ Request::Vote(_) => self.ballots.lock().await.ask(ballot, limit, Late::Useless).await,
+            request => self.line.call(&request, limit).await,
+        };
+        match reply {
             Ok(reply) => answer(reply).ok_or_else(|| unreachable(&unexpected())),
             Err(error) => Err(unreachable(&error)),
         }
@@ -220,11 +239,13 @@ impl Client {
             vote,
             meta: snapshot.meta.clone(),
         };
-        self.call(&begin, SNAPSHOT_PART).await?;
+        self.line.call(&begin, SNAPSHOT_PART).await?;
         while let Some(chunk) = file.next().await? {
-            self.call(&Request::SnapshotBytes(chunk), SNAPSHOT_PART).await?;
+            self.line
+                .call(&Request::SnapshotBytes(chunk), SNAPSHOT_PART)
+                .await?;
         }
-        match self.call(&Request::SnapshotEnd, SNAPSHOT_INSTALL).await? {
+        match self.line.call(&Request::SnapshotEnd, SNAPSHOT_INSTALL).await? {
             Reply::Snapshot(response) => Ok(response),
             _ => Err(unexpected()),
         }
@@ -291,7 +312,7 @@ impl RaftNetworkV2<TypeConfig> for Client {
         request: TransferLeaderRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        match self.call(&Request::TransferLeader(request), VOTE).await {
+        match self.line.call(&Request::TransferLeader(request), VOTE).await {
             Ok(Reply::TransferLeader(response)) => Ok(response),
             Ok(_) => Err(RPCError::Network(NetworkError::new(&unexpected()))),
             Err(error) => Err(unreachable(&error)),
