@@ -1,11 +1,13 @@
 //! Bugs in how commands become state, and state becomes snapshots.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use openraft::Membership;
 use parking_lot::Mutex;
 
 use super::{Bug, Bugs};
+use crate::cluster::{NodeId, Peer};
 use crate::command::{Command, Operation, Outcome};
 use crate::raft::{SnapshotMeta, StoredMembership};
 use crate::seams::{Place, Rules};
@@ -25,8 +27,6 @@ pub struct PlantedRules {
 struct Inner {
     /// The state before the last command.
     before: Option<State>,
-    /// The membership of the first snapshot.
-    membership: Option<StoredMembership>,
     /// The stamp of each key's last set.
     stamps: HashMap<Arc<str>, u64>,
 }
@@ -75,6 +75,26 @@ impl PlantedRules {
     }
 }
 
+/// The membership from when the first node was the only voter, and the others learned.
+///
+/// A cluster of ours begins with all of its voters and changes them one at a time, and
+/// majorities before and after such a change always meet: a snapshot with the membership
+/// before the last change would only make the cluster stand still, when nodes refuse those
+/// who were replaced since. In stores that grow from one node this is the stale membership
+/// that there is.
+fn as_it_began(now: &StoredMembership) -> StoredMembership {
+    let members: BTreeMap<NodeId, Peer> = now
+        .membership()
+        .nodes()
+        .map(|(id, peer)| (id.clone(), peer.clone()))
+        .collect();
+    let first = BTreeSet::from_iter(members.keys().next().cloned());
+    match Membership::new(vec![first], members) {
+        Ok(began) => StoredMembership::new(*now.log_id(), began),
+        Err(_) => now.clone(),
+    }
+}
+
 impl Rules for PlantedRules {
     fn apply(
         &self,
@@ -108,10 +128,7 @@ impl Rules for PlantedRules {
     fn frozen(&self, mut meta: SnapshotMeta, mut state: State) -> (SnapshotMeta, State) {
         let mut inner = self.inner.lock();
         if self.bugs.has(Bug::SnapshotStaleMembership) {
-            let first = inner
-                .membership
-                .get_or_insert_with(|| meta.last_membership.clone());
-            meta.last_membership = first.clone();
+            meta.last_membership = as_it_began(&meta.last_membership);
         }
         if self.bugs.has(Bug::SnapshotOffByOne)
             && let Some(mut before) = inner.before.take()
@@ -137,5 +154,21 @@ impl Rules for PlantedRules {
         }
         kept.skip(received.applied());
         kept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_is_the_only_voter_and_the_others_learn() {
+        let id = |name: &str| name.parse::<NodeId>().unwrap();
+        let names = ["n1", "n2", "n3"].map(id);
+        let nodes: BTreeMap<_, _> = names.iter().map(|id| (id.clone(), Peer::default())).collect();
+        let now = Membership::new(vec![BTreeSet::from(names.clone())], nodes).unwrap();
+        let began = as_it_began(&StoredMembership::new(None, now));
+        assert_eq!(began.membership().voter_ids().collect::<Vec<_>>(), [id("n1")]);
+        assert_eq!(began.membership().nodes().count(), 3);
     }
 }

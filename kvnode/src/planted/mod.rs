@@ -52,7 +52,7 @@ pub enum Bug {
     SnapshotWithoutSessions,
     /// A snapshot lacks the last entry that it claims to hold.
     SnapshotOffByOne,
-    /// A snapshot holds the membership of the first one.
+    /// A snapshot holds a membership from the cluster's beginning: the first node alone votes.
     SnapshotStaleMembership,
     /// Whoever receives a snapshot keeps its old data, and believes it to be new.
     StaleSnapshotInstall,
