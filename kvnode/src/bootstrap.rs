@@ -9,6 +9,10 @@
 //! has lost what it had voted for and acknowledged. If it took part again, an
 //! acknowledged write could be forgotten, so it must not: it has to be removed and
 //! added as a new one.
+//!
+//! All this holds for a cluster that began with all of its members. One that was restored
+//! from a backup begins with one, and nodes that start before it could make a second, empty
+//! cluster of its name. Told to join, a node never makes one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,6 +59,7 @@ pub async fn bootstrap(node: Arc<Node>) -> Result<(), BootstrapError> {
     let lowest = members.keys().next() == Some(node.id());
     let caller = node.caller();
     let mut standings: BTreeMap<NodeId, Standing> = BTreeMap::new();
+    let mut told = false;
     while node.is_pristine() {
         for (id, peer) in members.iter().filter(|(id, _)| *id != node.id()) {
             if let Some(standing) = probe(caller, id, peer).await {
@@ -71,7 +76,12 @@ pub async fn bootstrap(node: Arc<Node>) -> Result<(), BootstrapError> {
             }
         }
         if lowest && may_initialize(members.len(), &standings) {
-            return initialize(&node, &members, &standings).await;
+            if !node.config().join {
+                return initialize(&node, &members, &standings).await;
+            }
+            if !std::mem::replace(&mut told, true) {
+                info!("no member knows of a cluster: waiting to be added to one, as --join says");
+            }
         }
         clock::sleep(RETRY).await;
     }

@@ -13,10 +13,10 @@ use serde_json::json;
 
 use crate::backup::args::{BackupArgs, RestoreArgs, ScheduleArgs};
 use crate::bench::Figure;
-use crate::cluster::{ClusterSpec, NodeId};
+use crate::cluster::{ClusterSpec, NodeId, PlaceArgs};
 use crate::config::Config;
 use crate::console::{Line, encoded};
-use crate::secure::access::AccessArgs;
+use crate::secure::access::{AccessArgs, NodesArgs};
 use crate::secure::keyring::SecureFiles;
 use crate::secure::pem::IdentityFiles;
 use crate::secure::tokens::Role;
@@ -51,34 +51,18 @@ pub enum Action {
     },
     /// Talk to a cluster: one command, or a prompt when none is given.
     Client {
-        /// Nodes to try, in order.
-        #[arg(
-            long,
-            default_value = "http://127.0.0.1:8000",
-            value_delimiter = ',',
-            env = "KVNODE_URLS"
-        )]
-        urls: Vec<String>,
-        /// What it shows.
+        /// Whom it asks.
         #[command(flatten)]
-        access: AccessArgs,
+        nodes: NodesArgs,
         /// get K, set K=V, cas K OLD NEW, append K V, delete K, scan, watch, status, members.
         #[arg(trailing_var_arg = true)]
         words: Vec<String>,
     },
     /// Change who belongs to a cluster, and who leads it.
     Admin {
-        /// Nodes to try, in order.
-        #[arg(
-            long,
-            default_value = "http://127.0.0.1:8000",
-            value_delimiter = ',',
-            env = "KVNODE_URLS"
-        )]
-        urls: Vec<String>,
-        /// What it shows.
+        /// Whom it asks.
         #[command(flatten)]
-        access: AccessArgs,
+        nodes: NodesArgs,
         /// What to do.
         #[command(subcommand)]
         command: AdminCommand,
@@ -213,17 +197,11 @@ pub enum LogFormat {
 /// A node's flags. All optional, since the file may give them.
 #[derive(Debug, Args)]
 pub struct NodeArgs {
-    /// This node's name in --cluster.
-    #[arg(long, env = "KVNODE_NODE")]
-    node: Option<String>,
-    /// All members: NAME=HOST:HTTPPORT:RAFTPORT,...
-    #[arg(long, env = "KVNODE_CLUSTER")]
-    cluster: Option<String>,
-    /// Where the node keeps its log and snapshots; made if absent.
-    #[arg(long, env = "KVNODE_DATA_DIR", value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    /// Who it is.
+    #[command(flatten)]
+    place: PlaceArgs,
     /// One node to play with: 127.0.0.1:8000 or a free port, data in a temporary folder.
-    #[arg(long, conflicts_with_all = ["node", "cluster", "data_dir", "config"])]
+    #[arg(long, conflicts_with_all = ["node", "cluster", "data_dir", "config", "join"])]
     dev: bool,
     /// A TOML file with the same names as the flags (`data_dir = "..."`).
     #[arg(long, env = "KVNODE_CONFIG", value_name = "FILE")]
@@ -231,6 +209,10 @@ pub struct NodeArgs {
     /// The cluster's name; nodes of other clusters are refused [default: ordeal].
     #[arg(long, env = "KVNODE_CLUSTER_ID", value_name = "NAME")]
     cluster_id: Option<String>,
+    /// Wait to be added to a cluster that there is (`kvnode admin add`) and never make one. A
+    /// directory that has been in a cluster needs it no more.
+    #[arg(long, env = "KVNODE_JOIN", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    join: Option<bool>,
     /// Listen here rather than at the host given in --cluster.
     #[arg(long, env = "KVNODE_LISTEN_HOST", value_name = "HOST")]
     listen_host: Option<String>,
@@ -372,6 +354,7 @@ impl NodeArgs {
             cluster_id: settings
                 .take("cluster_id", self.cluster_id, Some("ordeal".to_owned()))
                 .unwrap_or_default(),
+            join: settings.take("join", self.join, Some(false)).unwrap_or(false),
             listen_host: settings.take("listen_host", self.listen_host, None),
             insecure: settings
                 .take("insecure", self.insecure, Some(false))
@@ -453,7 +436,11 @@ impl NodeArgs {
                     Some(folder.path().to_owned()),
                 )
             }
-            None => (self.node.clone(), self.cluster.clone(), self.data_dir.clone()),
+            None => (
+                self.place.node.clone(),
+                self.place.cluster.clone(),
+                self.place.data_dir.clone(),
+            ),
         };
         let node = settings.take("node", node, None);
         let cluster = settings.take("cluster", cluster, None);

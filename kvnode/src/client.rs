@@ -259,27 +259,29 @@ fn asking(access: &Access, node: &str, target: &str) -> hyper::http::request::Bu
     }
 }
 
-/// Calls `tell` with each event of a watch, until the stream or `tell` ends it.
+/// Calls `tell` with each event of a watch, until the stream ends or `tell` fails.
 ///
 /// # Errors
-/// When the node cannot be reached, or refuses.
-pub async fn watch(access: &Access, node: &str, target: &str, mut tell: impl FnMut(&str)) -> io::Result<()> {
+/// When the node cannot be reached, or refuses; what `tell` says.
+pub async fn watch(
+    access: &Access,
+    node: &str,
+    target: &str,
+    mut tell: impl FnMut(&str) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let response = get(access, node, target).await?;
     if !response.status().is_success() {
-        return Err(io::Error::other(format!(
-            "the node answered {}",
-            response.status()
-        )));
+        anyhow::bail!("the node answered {}", response.status());
     }
     let (mut body, mut text) = (response.into_body(), String::new());
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(io::Error::other)?;
+        let frame = frame?;
         text.push_str(&String::from_utf8_lossy(
             frame.data_ref().map_or(&[][..], |bytes| bytes),
         ));
         while let Some(end) = text.find('\n') {
             if let Some(data) = text[..end].strip_prefix("data: ") {
-                tell(data);
+                tell(data)?;
             }
             text.drain(..=end);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -126,6 +127,36 @@ fn parse_member(text: &str) -> Result<(NodeId, Peer), ClusterError> {
         incarnation: None,
     };
     Ok((name.parse()?, peer))
+}
+
+/// Flags that say which node of which cluster is meant, and where its data is. All
+/// optional, since a file may give them.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct PlaceArgs {
+    /// This node's name in --cluster.
+    #[arg(long, env = "KVNODE_NODE")]
+    pub node: Option<String>,
+    /// All members: NAME=HOST:HTTPPORT:RAFTPORT,...
+    #[arg(long, env = "KVNODE_CLUSTER")]
+    pub cluster: Option<String>,
+    /// Where the node keeps its log and snapshots; made if absent.
+    #[arg(long, env = "KVNODE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    /// All three, where nothing else gives them.
+    ///
+    /// # Errors
+    /// Which is missing, or what is wrong with it.
+    pub fn all(self) -> Result<(NodeId, ClusterSpec, PathBuf), String> {
+        let (Some(node), Some(cluster), Some(data_dir)) = (self.node, self.cluster, self.data_dir) else {
+            return Err("give --node, --cluster and --data-dir".to_owned());
+        };
+        let node = node.parse().map_err(|error| format!("--node: {error}"))?;
+        let cluster = cluster.parse().map_err(|error| format!("--cluster: {error}"))?;
+        Ok((node, cluster, data_dir))
+    }
 }
 
 #[cfg(test)]

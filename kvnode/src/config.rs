@@ -16,6 +16,8 @@ pub struct Config {
     pub cluster: ClusterSpec,
     /// The cluster's name: nodes of different clusters refuse each other.
     pub cluster_id: String,
+    /// Whether it waits to be added to a cluster that there is, and never makes one.
+    pub join: bool,
     /// Where this node keeps what must survive.
     pub data_dir: PathBuf,
     /// Where it listens, if not at its own address in `cluster`.

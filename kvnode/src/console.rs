@@ -6,6 +6,7 @@ use rustyline::error::ReadlineError;
 use serde_json::{Value, json};
 
 use crate::client::{self, Client};
+use crate::out;
 
 /// What a line of the client may say.
 pub const HELP: &str = "get K | set K=V | set K V | cas K OLD NEW | cas K - NEW (must not exist) | append K V | \
@@ -93,18 +94,15 @@ pub async fn carry_out(client: &mut Client, line: Line) -> anyhow::Result<bool> 
                 .ask(method, &target, body.as_ref())
                 .await
                 .context("no node answers")?;
-            println!("{:#}", answer.body);
+            out::line(format_args!("{:#}", answer.body))?;
             Ok(answer.status.is_success())
         }
         Line::Watch(target) => {
-            client::watch(client.access(), client.node(), &target, |event| {
-                println!("{event}");
-            })
-            .await?;
+            client::watch(client.access(), client.node(), &target, |event| out::more(event)).await?;
             Ok(true)
         }
         Line::Help => {
-            println!("{HELP}");
+            out::line(HELP)?;
             Ok(true)
         }
         Line::Empty | Line::Quit => Ok(true),
@@ -126,10 +124,10 @@ pub fn interactive(runtime: &tokio::runtime::Runtime, client: &mut Client) -> an
                     Ok(Line::Quit) => return Ok(()),
                     Ok(line) => {
                         if let Err(error) = runtime.block_on(carry_out(client, line)) {
-                            println!("{error:#}");
+                            out::more(format_args!("{error:#}"))?;
                         }
                     }
-                    Err(error) => println!("{error:#}"),
+                    Err(error) => out::more(format_args!("{error:#}"))?,
                 }
             }
             Err(ReadlineError::Interrupted) => {}

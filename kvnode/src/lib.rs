@@ -66,6 +66,7 @@ pub mod console;
 pub mod data_dir;
 pub mod env;
 pub mod inspect;
+pub mod out;
 pub mod run;
 pub mod seams;
 pub mod settings;

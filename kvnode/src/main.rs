@@ -10,6 +10,7 @@ use kvnode::bench::{Amounts, Plan, bench};
 use kvnode::cli::{Action, Cli, LogFormat, NodeArgs, NodePlan};
 use kvnode::client::Client;
 use kvnode::console;
+use kvnode::out;
 use kvnode::run::End;
 
 /// Bad arguments or input.
@@ -50,28 +51,21 @@ fn main() -> ExitCode {
             Ok(access) => ExitCode::from(u8::from(!runtime.block_on(kvnode::health::alive(&access, &url)))),
             Err(error) => failed(INPUT, &error),
         },
-        Some(Action::Client { urls, access, words }) => match access.read() {
-            Ok(access) => talk(&runtime, Client::with(urls, access), &words),
+        Some(Action::Client { nodes, words }) => match nodes.client() {
+            Ok(client) => talk(&runtime, client, &words),
             Err(error) => failed(INPUT, &error),
         },
-        Some(Action::Admin {
-            urls,
-            access,
-            command,
-        }) => match access.read() {
-            Ok(access) => {
-                let mut client = Client::with(urls, access);
-                told(runtime.block_on(console::carry_out(&mut client, command.line())))
-            }
+        Some(Action::Admin { nodes, command }) => match nodes.client() {
+            Ok(mut client) => told(runtime.block_on(console::carry_out(&mut client, command.line()))),
             Err(error) => failed(INPUT, &error),
         },
         Some(Action::Backup(args)) => told(runtime.block_on(kvnode::backup::args::backup(*args))),
         Some(Action::Restore(args)) => told(runtime.block_on(kvnode::backup::args::restore(*args))),
         Some(Action::Token { role }) => {
             let (token, line) = kvnode::secure::tokens::fresh(role);
-            println!("{token}");
-            eprintln!("{line}");
-            ExitCode::SUCCESS
+            let said = out::line(token);
+            out::complain(line);
+            told(said.map(|()| true))
         }
         Some(Action::Bench {
             seconds,
@@ -97,24 +91,21 @@ fn main() -> ExitCode {
                     load: Duration::from_secs(load_seconds),
                 },
             };
-            told(
-                runtime
-                    .block_on(bench(&plan, &mut |line| println!("{line}")))
-                    .map(|_| true),
-            )
+            let mut tell = |line: &str| out::more(line);
+            // Ended from outside it must not leave its servers behind.
+            told(runtime.block_on(async {
+                tokio::select! {
+                    measured = bench(&plan, &mut tell) => measured.map(|_| true),
+                    signal = kvnode::run::terminated() => Err(anyhow::anyhow!("ended by {signal}")),
+                }
+            }))
         }
         Some(Action::Inspect { directory }) => match kvnode::inspect::inspect(&directory) {
-            Ok(report) => {
-                print!("{report}");
-                ExitCode::SUCCESS
-            }
+            Ok(report) => told(out::line(report.trim_end()).map(|()| true)),
             Err(error) => failed(INPUT, &format_args!("{error:#}")),
         },
         #[cfg(feature = "planted-bugs")]
-        Some(Action::Bugs) => {
-            kvnode::planted::names().for_each(|name| println!("{name}"));
-            ExitCode::SUCCESS
-        }
+        Some(Action::Bugs) => told(kvnode::planted::names().try_for_each(out::line).map(|()| true)),
         None if cli.node.check_config => check(cli.node, &matches),
         None => match cli.node.plan(&matches) {
             Ok(plan) => serve(&runtime, plan),
@@ -128,16 +119,14 @@ fn check(node: NodeArgs, matches: &clap::ArgMatches) -> ExitCode {
     let plan = match node.plan(matches) {
         Ok(plan) => plan,
         Err(mistakes) => {
-            mistakes.iter().for_each(|mistake| eprintln!("kvnode: {mistake}"));
+            let complain = |mistake| out::complain(format_args!("kvnode: {mistake}"));
+            mistakes.iter().for_each(complain);
             return ExitCode::from(INPUT);
         }
     };
     let read = kvnode::run::keyring(&plan.config).map_err(|error| error.to_string());
     match read.and_then(|_| kvnode::run::backups(&plan.config).map_err(|error| error.to_string())) {
-        Ok(_) => {
-            print!("{}", plan.effective);
-            ExitCode::SUCCESS
-        }
+        Ok(_) => told(out::line(plan.effective.trim_end()).map(|()| true)),
         Err(error) => failed(INPUT, &error),
     }
 }
@@ -156,6 +145,7 @@ fn told(answer: anyhow::Result<bool>) -> ExitCode {
     match answer {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        Err(error) if error.is::<out::Gone>() => ExitCode::SUCCESS,
         Err(error) => {
             let code = if is_input(&error) { INPUT } else { BROKEN };
             failed(code, &format_args!("{error:#}"))
@@ -173,6 +163,8 @@ fn serve(runtime: &tokio::runtime::Runtime, plan: NodePlan) -> ExitCode {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,openraft=warn"));
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // Told with `eprintln!`, it would end a node whose log nobody reads any more.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     match plan.log_format {
         LogFormat::Text => logs.with_ansi(false).init(),
@@ -186,7 +178,8 @@ fn serve(runtime: &tokio::runtime::Runtime, plan: NodePlan) -> ExitCode {
             } else {
                 "http"
             };
-            println!("{scheme}://{}", node.config().own().http);
+            // The node serves whether or not anybody wants to know where.
+            let _ = out::line(format_args!("{scheme}://{}", node.config().own().http));
         }
     };
     // The main thread only waits: all work is the one worker's.
@@ -203,7 +196,7 @@ fn serve(runtime: &tokio::runtime::Runtime, plan: NodePlan) -> ExitCode {
 }
 
 fn failed(code: u8, why: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("kvnode: {why}");
+    out::complain(format_args!("kvnode: {why}"));
     ExitCode::from(code)
 }
 

@@ -268,7 +268,9 @@ async fn take_snapshots(node: Arc<Node>) {
     }
 }
 
-async fn terminated() -> &'static str {
+/// Waits for SIGINT or SIGTERM, which then no longer end the process by themselves; tells
+/// which.
+pub async fn terminated() -> &'static str {
     use tokio::signal::unix::{SignalKind, signal};
     let listen = |kind| signal(kind).context("cannot listen for signals");
     let (Ok(mut interrupt), Ok(mut terminate)) =

@@ -1,7 +1,7 @@
 //! `kvnode backup` and `kvnode restore`, and the settings of a node that makes backups.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -11,9 +11,9 @@ use super::periodic::Schedule;
 use super::restore::{self, Owner};
 use super::store::{Store, StoreError, StoreOptions};
 use super::{Manifest, take};
-use crate::client::Client;
-use crate::cluster::{ClusterSpec, NodeId};
-use crate::secure::access::AccessArgs;
+use crate::cluster::{ClusterSpec, NodeId, PlaceArgs};
+use crate::out;
+use crate::secure::access::NodesArgs;
 use crate::settings::Settings;
 
 /// How a place for backups is spoken to. Credentials are AWS_ACCESS_KEY_ID,
@@ -110,7 +110,7 @@ impl ScheduleArgs {
 #[command(after_help = "Examples:
   kvnode backup --to file:///var/backups/kvnode
   AWS_ACCESS_KEY_ID=... AWS_SECRET_ACCESS_KEY=... AWS_REGION=eu-central-1 \\
-    kvnode backup --to s3://bucket/kvnode --from https://n1:8000,https://n2:8000 --cacert ca.pem --token ...
+    kvnode backup --to s3://bucket/kvnode --urls https://n1:8000,https://n2:8000 --cacert ca.pem --token ...
   kvnode backup --to s3://bucket/kvnode --backup-endpoint https://minio:9000
   kvnode backup list s3://bucket/kvnode
   kvnode backup verify s3://bucket/kvnode")]
@@ -120,17 +120,9 @@ pub struct BackupArgs {
     /// Where to: file:///FOLDER or s3://BUCKET/PREFIX.
     #[arg(long, value_name = "URL", required = true)]
     to: Option<String>,
-    /// Nodes to try, in order; any node has a state as fresh as a linearizable read.
-    #[arg(
-        long,
-        default_value = "http://127.0.0.1:8000",
-        value_delimiter = ',',
-        env = "KVNODE_URLS",
-        value_name = "NODES"
-    )]
-    from: Vec<String>,
+    /// Whom it asks: any node has a state as fresh as a linearizable read.
     #[command(flatten)]
-    access: AccessArgs,
+    nodes: NodesArgs,
     #[command(flatten)]
     store: StoreArgs,
 }
@@ -163,20 +155,14 @@ enum BackupCommand {
     --data-dir d1 --cluster n1=127.0.0.1:8000:9000 --cluster-id rehearsal
 
 The directory is that of a new cluster with one member. Start it, then the other nodes
-with empty directories, and add them with `kvnode admin add`.")]
+with empty directories, and add them one after the other: the commands are printed.")]
 pub struct RestoreArgs {
     /// Which backup: URL/NAME, or URL for the newest.
     #[arg(long, value_name = "URL")]
     from: String,
-    /// The directory to make; it must be empty or not be there.
-    #[arg(long, env = "KVNODE_DATA_DIR", value_name = "DIR")]
-    data_dir: PathBuf,
-    /// The node that it is for.
-    #[arg(long, env = "KVNODE_NODE")]
-    node: NodeId,
-    /// Where the nodes of the new cluster will be: NAME=HOST:HTTPPORT:RAFTPORT,...
-    #[arg(long, env = "KVNODE_CLUSTER")]
-    cluster: ClusterSpec,
+    /// For which node, of which cluster, into which directory: empty, or not there yet.
+    #[command(flatten)]
+    place: PlaceArgs,
     /// The new cluster's name [default: the old one's with a random number].
     #[arg(long, value_name = "NAME")]
     cluster_id: Option<String>,
@@ -198,20 +184,20 @@ pub async fn backup(args: BackupArgs) -> anyhow::Result<bool> {
             let mut progress = Progress::new("fetched");
             restore::fetch(&store, &manifest, &mut |bytes| progress.tell(bytes)).await?;
             drop(progress);
-            println!("{}: whole, {}", store.shown(&manifest.id), about(&manifest));
+            let place = store.shown(&manifest.id);
+            out::line(format_args!("{place}: whole, {}", about(&manifest)))?;
             Ok(true)
         }
         None => {
-            let access = args.access.read()?;
+            let mut client = args.nodes.client()?;
             let options = args.store.options(args.to.context("give --to")?);
             options.make_folder()?;
             let store = Store::open(&options)?;
-            let mut client = Client::with(args.from, access);
             let mut progress = Progress::new("stored");
             let made = take::from_node(&mut client, store.clone(), &mut |bytes| progress.tell(bytes)).await;
             drop(progress);
             let made = made?;
-            println!("{}: {}", store.shown(&made.id), about(&made));
+            out::line(format_args!("{}: {}", store.shown(&made.id), about(&made)))?;
             Ok(true)
         }
     }
@@ -220,16 +206,16 @@ pub async fn backup(args: BackupArgs) -> anyhow::Result<bool> {
 async fn list(store: &Store) -> anyhow::Result<bool> {
     let listing = store.list().await?;
     for backup in &listing.backups {
-        println!("{}  {}", backup.id, about(backup));
+        out::line(format_args!("{}  {}", backup.id, about(backup)))?;
     }
     for id in &listing.unfinished {
-        eprintln!(
-            "{}: without a manifest, so under way or broken off; no backup",
-            store.shown(id)
-        );
+        let place = store.shown(id);
+        out::complain(format_args!(
+            "{place}: without a manifest, so under way or broken off; no backup"
+        ));
     }
     for damaged in &listing.damaged {
-        eprintln!("{damaged}");
+        out::complain(damaged);
     }
     Ok(listing.damaged.is_empty())
 }
@@ -239,11 +225,11 @@ async fn list(store: &Store) -> anyhow::Result<bool> {
 /// # Errors
 /// For people: what failed, where, and what would mend it.
 pub async fn restore(args: RestoreArgs) -> anyhow::Result<bool> {
-    let peer = args.cluster.members().get(&args.node).cloned();
+    let (node, cluster, data_dir) = args.place.all().map_err(input)?;
+    let peer = cluster.members().get(&node).cloned();
     let peer = peer.ok_or_else(|| {
         input(format!(
-            "node {0} is not in --cluster: add {0}=HOST:HTTPPORT:RAFTPORT to it",
-            args.node
+            "node {node} is not in --cluster: add {node}=HOST:HTTPPORT:RAFTPORT to it"
         ))
     })?;
     let (url, id) = split(&args.from);
@@ -253,24 +239,18 @@ pub async fn restore(args: RestoreArgs) -> anyhow::Result<bool> {
     let (meta, state) = restore::fetch(&store, &manifest, &mut |bytes| progress.tell(bytes)).await?;
     drop(progress);
     let owner = Owner {
-        id: args.node.clone(),
+        id: node.clone(),
         peer,
         cluster: args.cluster_id,
     };
-    let restored = restore::make_directory(&args.data_dir, owner, manifest, &meta, &state)?;
-    println!("restored {}: {}", restored.manifest.id, about(&restored.manifest));
-    println!(
-        "start it: kvnode --node {} --cluster-id {} --data-dir {} --cluster {}",
-        args.node,
-        restored.cluster,
-        args.data_dir.display(),
-        spec(&args.cluster)
-    );
-    for (id, peer) in args.cluster.members().iter().filter(|(id, _)| **id != args.node) {
-        println!(
-            "start {id} with an empty directory and the same --cluster-id and --cluster, then: kvnode admin add {id} {} {}",
-            peer.http, peer.raft
-        );
+    let restored = restore::make_directory(&data_dir, owner, manifest, &meta, &state)?;
+    out::line(format_args!(
+        "restored {}: {}",
+        restored.manifest.id,
+        about(&restored.manifest)
+    ))?;
+    for step in next_steps(&node, &data_dir, &cluster, &restored.cluster) {
+        out::line(step)?;
     }
     Ok(true)
 }
@@ -296,6 +276,38 @@ fn about(manifest: &Manifest) -> String {
         "cluster {}, {}, index {}, {} keys, {} bytes, state {}",
         manifest.cluster, manifest.taken, manifest.index, manifest.keys, manifest.bytes, manifest.state_hash
     )
+}
+
+/// What is left to do: the directory is that of a cluster of one, and grows by commands.
+fn next_steps(node: &NodeId, data_dir: &Path, cluster: &ClusterSpec, name: &str) -> Vec<String> {
+    let spec = spec(cluster);
+    let mut steps = vec![format!(
+        "start it: kvnode --node {node} --cluster-id {name} --data-dir {} --cluster {spec}",
+        data_dir.display()
+    )];
+    let first = cluster
+        .members()
+        .get(node)
+        .map_or("HOST:PORT", |peer| peer.http.as_str());
+    let mut voters = 1;
+    for (id, peer) in cluster.members().iter().filter(|(id, _)| *id != node) {
+        voters += 1;
+        steps.push(format!(
+            "start {id}, its directory empty: kvnode --join --node {id} --cluster-id {name} --data-dir DIR --cluster {spec}"
+        ));
+        steps.push(format!(
+            "add it: kvnode admin --urls http://{first} add {id} {} {}",
+            peer.http, peer.raft
+        ));
+    }
+    steps.push(match voters {
+        1 => "it is the only member: its disk is the only copy, until others are added with kvnode admin add".to_owned(),
+        _ => format!(
+            "until they are added, {node} is the only member and its disk the only copy; where the cluster has TLS and \
+             tokens, ask https:// with --cacert and --token"
+        ),
+    });
+    steps
 }
 
 fn spec(cluster: &ClusterSpec) -> String {
@@ -325,8 +337,8 @@ impl Progress {
         let megabytes = bytes >> 20;
         if std::io::stderr().is_terminal() && self.shown_mb != Some(megabytes) {
             self.shown_mb = Some(megabytes);
-            eprint!("\r{megabytes} MB {}", self.what);
-            let _ = std::io::stderr().flush();
+            let mut screen = std::io::stderr().lock();
+            let _ = write!(screen, "\r{megabytes} MB {}", self.what).and_then(|()| screen.flush());
         }
     }
 }
@@ -334,14 +346,14 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown_mb.is_some() {
-            eprintln!();
+            out::complain("");
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use super::*;
 
     #[test]
     fn a_name_at_the_end_is_told_from_a_prefix() {
@@ -353,5 +365,27 @@ mod tests {
             split("file:///a/20261121T144000123Z"),
             ("file:///a/20261121T144000123Z", None)
         );
+    }
+
+    #[test]
+    fn what_is_printed_makes_the_cluster_whole_again() {
+        let node: NodeId = "n2".parse().unwrap();
+        let cluster: ClusterSpec = "n1=10.0.0.1:8000:9000,n2=10.0.0.2:8000:9000,n3=10.0.0.3:8000:9000"
+            .parse()
+            .unwrap();
+        let steps = next_steps(&node, Path::new("/var/lib/kvnode"), &cluster, "new");
+        let spec = spec(&cluster);
+        for want in [
+            format!("kvnode --node n2 --cluster-id new --data-dir /var/lib/kvnode --cluster {spec}"),
+            format!("kvnode --join --node n1 --cluster-id new --data-dir DIR --cluster {spec}"),
+            "kvnode admin --urls http://10.0.0.2:8000 add n1 10.0.0.1:8000 10.0.0.1:9000".to_owned(),
+            "kvnode admin --urls http://10.0.0.2:8000 add n3 10.0.0.3:8000 10.0.0.3:9000".to_owned(),
+        ] {
+            assert!(
+                steps.iter().any(|step| step.ends_with(&want)),
+                "{want}: {steps:#?}"
+            );
+        }
+        assert!(steps.iter().all(|step| !step.contains("add n2")), "{steps:#?}");
     }
 }

@@ -40,20 +40,23 @@ pub struct Plan {
     pub amounts: Amounts,
 }
 
+/// What is called with each line as it is known; its failure ends the measuring.
+pub type Tell<'a> = &'a mut dyn FnMut(&str) -> anyhow::Result<()>;
+
 /// Measures, telling each line as it is known, and returns the whole table.
 ///
 /// # Errors
-/// When kvnode's own cluster cannot be started.
-pub async fn bench(plan: &Plan, tell: &mut dyn FnMut(&str)) -> anyhow::Result<String> {
+/// When kvnode's own cluster cannot be started; what `tell` says.
+pub async fn bench(plan: &Plan, tell: Tell<'_>) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let mut all = String::new();
     for &figure in &plan.figures {
-        tell(&format!("method: {}", figure.method()));
+        tell(&format!("method: {}", figure.method()))?;
         let found = match figure {
             Figure::Throughput => throughput(plan, folder.path(), tell).await?,
             other => {
                 let line = figures::figure(other, &plan.amounts, folder.path()).await?;
-                tell(&line);
+                tell(&line)?;
                 line
             }
         };
@@ -63,22 +66,22 @@ pub async fn bench(plan: &Plan, tell: &mut dyn FnMut(&str)) -> anyhow::Result<St
 }
 
 /// The table of sets and gets, beside etcd.
-async fn throughput(plan: &Plan, folder: &Path, tell: &mut dyn FnMut(&str)) -> anyhow::Result<String> {
+async fn throughput(plan: &Plan, folder: &Path, tell: Tell<'_>) -> anyhow::Result<String> {
     let ours = Servers::kvnode(folder).await?;
     let theirs = match Servers::etcd(&plan.etcd, folder).await {
         Ok(servers) => Some(servers),
         Err(error) => {
-            tell(&format!("without etcd: {error:#}"));
+            tell(&format!("without etcd: {error:#}"))?;
             None
         }
     };
     let mut table = String::new();
     let mut line = |text: String| {
-        tell(&text);
         let _ = writeln!(table, "{text}");
+        tell(&text)
     };
-    line("| store | operation | connections | per second | p50 ms | p99 ms | CPU us/op | MB |".to_owned());
-    line("|---|---|---|---|---|---|---|---|".to_owned());
+    line("| store | operation | connections | per second | p50 ms | p99 ms | CPU us/op | MB |".to_owned())?;
+    line("|---|---|---|---|---|---|---|---|".to_owned())?;
     for kind in [Kind::Set, Kind::Get] {
         for &connections in &plan.connections {
             let mut rates = Vec::new();
@@ -99,19 +102,19 @@ async fn throughput(plan: &Plan, folder: &Path, tell: &mut dyn FnMut(&str)) -> a
                     "| {} | {kind:?} | {connections} | {rate:.0} | {p50:.2} | {p99:.2} | {cpu:.0} | {} |",
                     servers.name(),
                     servers.memory_mb()
-                ));
+                ))?;
                 if errors > 0 {
                     line(format!(
                         "| {} | {kind:?} | {connections} | {errors} errors | | | | |",
                         servers.name()
-                    ));
+                    ))?;
                 }
             }
             if let [ours, theirs] = rates[..] {
                 line(format!(
                     "| ratio | {kind:?} | {connections} | {:.1} x | | | | |",
                     ours / theirs
-                ));
+                ))?;
             }
         }
     }

@@ -8,6 +8,7 @@ use tokio_rustls::TlsConnector;
 
 use super::pem::{self, Identity, IdentityFiles, SecureError};
 use super::stream::Stream;
+use crate::client::Client;
 use crate::env::net;
 
 /// The files and the token, as flags or variables give them.
@@ -27,7 +28,33 @@ pub struct AccessArgs {
     token: Option<String>,
 }
 
-/// The same, read.
+/// Which nodes are asked, and what they are shown.
+#[derive(Debug, Clone, clap::Args)]
+pub struct NodesArgs {
+    /// Nodes to try, in order.
+    #[arg(
+        long,
+        default_value = "http://127.0.0.1:8000",
+        value_delimiter = ',',
+        env = "KVNODE_URLS"
+    )]
+    urls: Vec<String>,
+    #[command(flatten)]
+    access: AccessArgs,
+}
+
+impl NodesArgs {
+    /// A client of these nodes.
+    ///
+    /// # Errors
+    /// [`SecureError`] names the file that cannot be used.
+    pub fn client(self) -> Result<Client, SecureError> {
+        let access = self.access.read()?;
+        Ok(Client::with(self.urls, access))
+    }
+}
+
+/// [`AccessArgs`], read.
 #[derive(Clone, Default)]
 pub struct Access {
     tls: Option<TlsConnector>,

@@ -13,7 +13,7 @@ use crate::restored::{done, everything, failed, fill, kvnode, name_of, restore, 
 
 fn backup(cluster: &Cluster, node: usize, url: &str) -> String {
     let from = format!("http://{}", cluster.http(node));
-    succeeded(&kvnode(&["backup", "--to", url, "--from", &from], &[]))
+    succeeded(&kvnode(&["backup", "--to", url, "--urls", &from], &[]))
 }
 
 fn listed(url: &str) -> Vec<String> {
@@ -68,7 +68,8 @@ fn a_restored_cluster_has_everything_and_goes_on() {
     assert!(succeeded(&kvnode(&["backup", "verify", &url], &[])).contains("whole"));
 
     let (mut other, told) = restored(&url, 2, &[], &[]);
-    assert!(told.contains("kvnode admin add n2"), "{told}");
+    let add = told.lines().find_map(|line| line.strip_prefix("add it: kvnode "));
+    let add: Vec<&str> = add.expect("what makes it grow").split(' ').collect();
     assert_eq!(everything(&other, 1), everything(&cluster, leader));
     let status = other.status(1).unwrap();
     assert_eq!(status["state_hash"], quiet["state_hash"]);
@@ -85,9 +86,8 @@ fn a_restored_cluster_has_everything_and_goes_on() {
 
     // The cluster grows, and survives the loss of all processes.
     other.start(2);
-    let member = other.member(2).to_string();
-    eventually("n2 is added", || {
-        (other.ask(1, "POST", "/cluster/members", member.as_bytes()).status == 200).then_some(())
+    eventually("n2 is added by the command that was printed", || {
+        kvnode(&add, &[]).status.success().then_some(())
     });
     other.converged();
     let all = everything(&other, 2);
@@ -194,6 +194,10 @@ fn a_restore_touches_nothing_that_is_there() {
         255,
     );
     assert!(told.contains("another --cluster-id"), "{told}");
+    let told = failed(&kvnode(&common, &[]), 254);
+    assert!(told.contains("give --node, --cluster and --data-dir"), "{told}");
+    let told = failed(&kvnode(&[&common[..], &["--node", "n 7"]].concat(), &[]), 254);
+    assert!(told.contains("--node: "), "{told}");
     let told = failed(&kvnode(&[&common[..], &["--node", "n7"]].concat(), &[]), 254);
     assert!(told.contains("node n7 is not in --cluster"), "{told}");
     for wrong in ["nowhere", "file:///no/such/folder", "s3://bucket"] {

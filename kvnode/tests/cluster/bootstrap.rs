@@ -48,6 +48,26 @@ fn a_node_whose_directory_was_wiped_takes_no_part() {
     }
 }
 
+/// Beside a restored cluster, which begins with one member, nobody else may begin another.
+#[test]
+fn nodes_that_are_to_join_make_no_cluster() {
+    let mut cluster = Cluster::planned(3, &["--join"]);
+    cluster.start_all();
+    crate::harness::eventually("the lowest has asked all and makes no cluster", || {
+        cluster.stderr(1).contains("as --join says").then_some(())
+    });
+    for node in cluster.numbers() {
+        let status = crate::harness::eventually("it answers", || cluster.status(node));
+        assert_eq!(status["last"], 0, "{status}");
+        assert_eq!(cluster.get(node, "/ready").status, 503);
+    }
+    // Without the flag the same directories make one.
+    cluster.kill_all();
+    cluster.set_flags(Vec::new());
+    cluster.start_all();
+    cluster.leader();
+}
+
 #[test]
 fn a_directory_belongs_to_one_node_of_one_cluster() {
     let mut cluster = Cluster::started(1, &[]);

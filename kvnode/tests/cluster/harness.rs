@@ -52,7 +52,8 @@ pub(crate) fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) ->
 fn free_ports(count: usize) -> Vec<u16> {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let base = std::process::id() % 20_000;
+    // Programs of tests that start together have numbers next to each other.
+    let base = std::process::id().wrapping_mul(997) % 20_000;
     let mut ports = Vec::new();
     while ports.len() < count {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);

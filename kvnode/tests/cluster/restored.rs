@@ -92,7 +92,7 @@ pub(crate) fn restored(
     more: &[&str],
     variables: &[(&str, &str)],
 ) -> (Cluster, String) {
-    let mut cluster = Cluster::planned(size, &["--cluster-id", "restored"]);
+    let mut cluster = Cluster::planned(size, &["--cluster-id", "restored", "--join"]);
     let output = restore(from, &cluster.data(1), cluster.spec(), more, variables);
     let told = succeeded(&output);
     cluster.start(1);

@@ -171,3 +171,70 @@ fn one_line_needs_no_terminal() {
     let event: Value = serde_json::from_str(&told.join().expect("a line")).expect("JSON");
     assert_eq!(event["changes"][0]["key"], "w", "{event}");
 }
+
+/// A command whose output nobody reads, as in `kvnode ... | head -1`, and whose complaints
+/// nobody hears: it does what it was asked, and ends in silence with the code that it would
+/// have ended with.
+#[test]
+fn nobody_need_read_what_is_said() {
+    let mut cluster = Cluster::started(1, &[]);
+    let url = format!("http://{}", cluster.http(1));
+    let folder = tempfile::tempdir().unwrap();
+    let place = format!("file://{}", folder.path().display());
+    let unread = |words: &[&str]| -> Child {
+        let closed = || {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            Stdio::from(writer)
+        };
+        Command::new(env!("CARGO_BIN_EXE_kvnode"))
+            .args(words)
+            .stdin(Stdio::null())
+            .stdout(closed())
+            .stderr(closed())
+            .spawn()
+            .expect("kvnode starts")
+    };
+    let ends = |words: &[&str], code: i32| {
+        let status = unread(words).wait().expect("its status");
+        assert_eq!(status.code(), Some(code), "{words:?}: {status}");
+    };
+    ends(&["client", "--urls", &url, "set", "k=v"], 0);
+    assert_eq!(cluster.get(1, "/get?key=k").json()["value"], "v");
+    ends(&["client", "--urls", &url, "get", "nothing"], 1);
+    ends(&["client", "help"], 0);
+    ends(&["client", "fly"], 254);
+    ends(&["admin", "--urls", &url, "members"], 0);
+    ends(&["backup", "--to", &place, "--urls", &url], 0);
+    ends(&["backup", "list", &place], 0);
+    ends(&["backup", "verify", &place], 0);
+    ends(&["backup", "list", "nowhere"], 254);
+    ends(&["token", "read"], 0);
+    ends(&["--dev", "--check-config"], 0);
+    ends(&["--help"], 0);
+    // What would go on for long does not.
+    ends(&["bench", "--figure", "steady"], 0);
+    let mut watch = unread(&["client", "--urls", &url, "watch"]);
+    let status = eventually("the watch ends with the first change that nobody reads", || {
+        assert_eq!(cluster.get(1, "/set?key=w&value=1").status, 200);
+        watch.try_wait().expect("its status")
+    });
+    assert!(status.success(), "{status}");
+    // A node serves on, whatever it has to say.
+    let port = || kvnode::env::net::free_port(0).expect("a free port");
+    let (http, data) = (port(), folder.path().join("data"));
+    let data = data.to_str().expect("a path of UTF-8");
+    let spec = format!("n1=127.0.0.1:{http}:{}", port());
+    let mut node = unread(&["--node", "n1", "--cluster", &spec, "--data-dir", data]);
+    let url = format!("http://127.0.0.1:{http}");
+    eventually("it serves although nobody reads its log", || {
+        let told = kvnode(&["client", "--urls", &url, "set", "k=v"], &[]);
+        told.status.success().then_some(())
+    });
+    cluster.kill(1);
+    let data = cluster.data(1);
+    ends(&["inspect", data.to_str().expect("a path of UTF-8")], 0);
+    ends(&["inspect", "/nowhere"], 254);
+    let _ = node.kill();
+    let _ = node.wait();
+}
