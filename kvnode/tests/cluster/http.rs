@@ -63,9 +63,14 @@ pub(crate) fn connect(to: SocketAddr) -> io::Result<TcpStream> {
 
 /// Sends these bytes and reads the whole answer.
 pub(crate) fn raw(to: SocketAddr, bytes: &[u8]) -> io::Result<Answer> {
-    let mut stream = connect(to)?;
+    let stream = connect(to)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    exchange(stream, bytes)
+}
+
+/// Sends these bytes over a connection and reads the whole answer, up to its end.
+pub(crate) fn exchange(mut stream: impl Read + Write, bytes: &[u8]) -> io::Result<Answer> {
     // A server may answer and close before it has read an oversized body.
     let sent = stream.write_all(bytes);
     let mut answer = Vec::new();

@@ -3,6 +3,9 @@
 //! fails, rather than to pass without having tested anything.
 
 #[allow(dead_code)]
+#[path = "../cluster/certs.rs"]
+mod certs;
+#[allow(dead_code)]
 #[path = "../cluster/harness.rs"]
 mod harness;
 #[allow(dead_code)]
@@ -17,9 +20,12 @@ mod proxy;
 mod restored;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use certs::{Authority, Files};
 use harness::{Cluster, eventually};
+use kvnode::secure::pem;
 use load::Load;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
@@ -35,6 +41,8 @@ const OPEN_ACTIONS: usize = 4;
 struct Moto {
     child: Child,
     address: SocketAddr,
+    /// Who vouches for it, if it speaks TLS.
+    ca: Option<PathBuf>,
     key: String,
     secret: String,
 }
@@ -48,24 +56,16 @@ impl Drop for Moto {
 
 impl Moto {
     fn started() -> Moto {
-        let program = std::env::var_os("MOTO_SERVER")
-            .expect("MOTO_SERVER must name moto_server (pip install 'moto[server]'): see ci/operations");
-        let port = kvnode::env::net::free_port(0).expect("a free port");
-        let child = Command::new(program)
-            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
-            .env("INITIAL_NO_AUTH_ACTION_COUNT", OPEN_ACTIONS.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("moto_server starts");
-        let mut moto = Moto {
-            child,
-            address: SocketAddr::from(([127, 0, 0, 1], port)),
-            key: String::new(),
-            secret: String::new(),
-        };
-        eventually("moto listens", || http::connect(moto.address).ok());
+        Moto::started_with(None)
+    }
+
+    /// One that speaks TLS alone, with a certificate of this authority.
+    fn secured(authority: &Authority, certificate: &Files) -> Moto {
+        Moto::started_with(Some((authority.ca(), certificate)))
+    }
+
+    fn started_with(tls: Option<(PathBuf, &Files)>) -> Moto {
+        let mut moto = Moto::empty(tls);
         moto.iam("Action=CreateUser&UserName=backup");
         let made = moto.iam("Action=CreateAccessKey&UserName=backup");
         let between = |tag: &str| {
@@ -85,15 +85,63 @@ impl Moto {
         moto
     }
 
+    /// One that listens and holds nothing, not even a user.
+    fn empty(tls: Option<(PathBuf, &Files)>) -> Moto {
+        let program = std::env::var_os("MOTO_SERVER")
+            .expect("MOTO_SERVER must name moto_server (pip install 'moto[server]'): see ci/operations");
+        let port = kvnode::env::net::free_port(0).expect("a free port");
+        let mut command = Command::new(program);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        if let Some((_, files)) = &tls {
+            command.arg("--ssl-cert").arg(&files.cert);
+            command.arg("--ssl-key").arg(&files.key);
+        }
+        let child = command
+            .env("INITIAL_NO_AUTH_ACTION_COUNT", OPEN_ACTIONS.to_string())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("moto_server starts");
+        let moto = Moto {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            ca: tls.map(|(ca, _)| ca),
+            key: String::new(),
+            secret: String::new(),
+        };
+        eventually("moto listens", || http::connect(moto.address).ok());
+        moto
+    }
+
     /// A request that is not signed, for one of its services.
     fn open(&self, method: &str, target: &str, service: &str, body: &str) -> (u16, String) {
         let head = format!(
             "authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/{service}/aws4_request, \
              SignedHeaders=host, Signature=x\r\ncontent-type: application/x-www-form-urlencoded\r\n"
         );
-        let answer =
-            http::request_with(self.address, method, target, &head, body.as_bytes()).expect("an answer");
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n{head}content-length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        );
+        let stream = http::connect(self.address).expect("it listens");
+        let answer = match &self.ca {
+            None => http::exchange(stream, request.as_bytes()),
+            Some(ca) => {
+                let config = pem::connecting(pem::authorities(ca).expect("an authority"), None).expect("TLS");
+                let name = pem::server_name(&self.address.to_string()).expect("a name");
+                let secured = rustls::ClientConnection::new(config, name).expect("TLS");
+                http::exchange(rustls::StreamOwned::new(secured, stream), request.as_bytes())
+            }
+        };
+        let answer = answer.expect("an answer");
         (answer.status, text(&answer.body))
+    }
+
+    fn url(&self) -> String {
+        let scheme = if self.ca.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     fn iam(&self, action: &str) -> String {
@@ -117,9 +165,9 @@ impl Moto {
             .with_secret_access_key(&self.secret)
             .with_region("us-east-1")
             .with_bucket_name("bucket")
-            .with_endpoint(format!("http://{}", self.address))
+            .with_endpoint(self.url())
             .with_allow_http(true)
-            .with_http_connector(kvnode::backup::transport::Connector { ca: None })
+            .with_http_connector(kvnode::backup::transport::Connector { ca: self.ca.clone() })
             .build()
             .expect("a client of the bucket")
     }
@@ -133,11 +181,22 @@ fn at(address: SocketAddr) -> [String; 2] {
     ]
 }
 
+/// A node's own metric.
+fn metric(cluster: &Cluster, name: &str) -> f64 {
+    let served = text(&cluster.get(cluster.leader(), "/metrics").body);
+    let line = served
+        .lines()
+        .find(|line| line.starts_with(&format!("kvnode_{name} ")))
+        .map(str::to_owned);
+    line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .expect("a metric")
+}
+
 const URL: &str = "s3://bucket/some/prefix";
 
 fn backup(cluster: &Cluster, to: &str, flags: &[String], variables: &[(&str, &str)]) -> std::process::Output {
     let from = format!("http://{}", cluster.http(1));
-    let mut arguments = vec!["backup", "--to", to, "--from", &from];
+    let mut arguments = vec!["backup", "--to", to, "--urls", &from];
     arguments.extend(flags.iter().map(String::as_str));
     kvnode(&arguments, variables)
 }
@@ -229,15 +288,7 @@ fn a_server_that_dies_in_the_middle_leaves_no_backup() {
     let told = failed(&backup(&cluster, URL, &flags, &moto.variables()), 255);
     assert!(!told.contains(&moto.secret), "{told}");
     assert!(proxy.broke(), "the upload was not broken off: {told}");
-    let metric = |name: &str| {
-        let served = text(&cluster.get(cluster.leader(), "/metrics").body);
-        let line = served
-            .lines()
-            .find(|line| line.starts_with(&format!("kvnode_{name} ")))
-            .map(str::to_owned);
-        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .expect("a metric")
-    };
+    let metric = |name: &str| metric(&cluster, name);
     eventually("the node tells that it fails", || {
         (metric("backup_failing") > 0.0).then_some(())
     });
@@ -297,4 +348,56 @@ fn an_object_that_was_damaged_there_is_refused() {
         text(&output.stderr).contains("snapshot.kv is missing"),
         "{output:?}"
     );
+}
+
+/// Over TLS with an authority of our own: what an operator asks for and what a node does by
+/// itself; and whoever is not vouched for gets nothing.
+#[test]
+fn under_tls_only_a_server_that_is_vouched_for_gets_backups() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new(&folder.path().join("ours"));
+    let moto = Moto::secured(&authority, &authority.certificate("s3"));
+    let (endpoint, ca) = (
+        format!("--backup-endpoint={}", moto.url()),
+        format!("--backup-ca={}", authority.ca().display()),
+    );
+    let flags = [endpoint.clone(), ca.clone()];
+    let of_node = ["--backup-to", URL, "--backup-every-s", "3600", &endpoint, &ca];
+    let cluster = Cluster::started_with(3, &of_node, &moto.variables());
+    // Large enough for several parts.
+    fill(&cluster, cluster.leader(), 600, 30_000);
+    let told = succeeded(&backup(&cluster, URL, &flags, &moto.variables()));
+    let listed = eventually("the node's own backup beside it", || {
+        let told = succeeded(&list(&flags, &moto.variables()));
+        (told.lines().count() == 2).then_some(told)
+    });
+    let ours = name_of(&told);
+    assert!(listed.contains(&ours), "{listed}");
+    assert_eq!(metric(&cluster, "backup_failing"), 0.0);
+    let from = format!("{URL}/{ours}");
+    let verified = kvnode(&["backup", "verify", &from, &endpoint, &ca], &moto.variables());
+    assert!(succeeded(&verified).contains("whole"), "{verified:?}");
+    let (other, _) = restored(&from, 1, &[&endpoint, &ca], &moto.variables());
+    assert_eq!(everything(&other, 1), everything(&cluster, 1));
+
+    let stranger = Authority::new(&folder.path().join("another"));
+    let theirs = format!("--backup-ca={}", stranger.ca().display());
+    let expired = Moto::empty(Some((authority.ca(), &authority.expired_certificate("expired"))));
+    let in_plain = format!("--backup-endpoint=http://{}", moto.address);
+    let late = format!("--backup-endpoint={}", expired.url());
+    for (flags, code, want) in [
+        (vec![endpoint.clone()], 255, "UnknownIssuer"),
+        (vec![endpoint.clone(), theirs], 255, "invalid peer certificate"),
+        (vec![late, ca.clone()], 255, "xpired"),
+        (vec![in_plain, ca.clone()], 254, "--backup-allow-http"),
+        (
+            vec![endpoint, "--backup-ca=/nowhere.pem".to_owned()],
+            254,
+            "/nowhere.pem",
+        ),
+    ] {
+        let told = failed(&backup(&cluster, URL, &flags, &moto.variables()), code);
+        assert!(told.contains(want), "{want}: {told}");
+        assert!(!told.contains(&moto.secret), "it tells a credential: {told}");
+    }
 }
