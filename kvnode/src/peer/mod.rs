@@ -9,9 +9,11 @@
 //! - [`frame`] cuts the byte stream;
 //! - [`message`] is what the frames say;
 //! - [`network`] is openraft's side, one call at a time per [`line`];
+//! - [`company`] keeps commits from going alone;
 //! - [`link`] carries many forwarded requests at once;
 //! - [`server`] answers them all.
 
+pub mod company;
 pub mod frame;
 pub mod line;
 pub mod link;

@@ -7,16 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::OptionalSend;
+use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::v2::RaftNetworkV2;
-use openraft::network::{RPCOption, RaftNetworkFactory};
+use openraft::network::{RPCOption, RaftNetworkFactory, stream_append_sequential};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, VoteRequest,
+    VoteResponse,
 };
 use openraft::raft::{TransferLeaderRequest, TransferLeaderResponse};
 use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt, BufReader};
 
+use super::company::in_company;
 use super::frame;
 use super::line::{Late, Line};
 use super::message::{Hello, PROTOCOL, Reply, Request, Welcome};
@@ -252,6 +255,9 @@ impl Client {
     }
 }
 
+/// What a follower answers to a stream of entries, in order.
+type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>;
+
 fn unreachable(error: &io::Error) -> RPCError<TypeConfig> {
     RPCError::Unreachable(Unreachable::new(error))
 }
@@ -273,6 +279,17 @@ impl RaftNetworkV2<TypeConfig> for Client {
             _ => None,
         })
         .await
+    }
+
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<Answers<'s>, RPCError<TypeConfig>>>
+    where
+        S: futures_util::Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        stream_append_sequential(self, in_company(input), option)
     }
 
     async fn vote(
