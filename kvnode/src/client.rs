@@ -66,16 +66,6 @@ impl Client {
         }
     }
 
-    /// What it shows.
-    pub fn access(&self) -> &Access {
-        &self.access
-    }
-
-    /// The node that answered last.
-    pub fn node(&self) -> &str {
-        &self.nodes[self.favourite]
-    }
-
     /// Asks until a node answers for good. Sending again is safe: a write bears one
     /// name for all tries.
     ///
@@ -259,32 +249,166 @@ fn asking(access: &Access, node: &str, target: &str) -> hyper::http::request::Bu
     }
 }
 
-/// Calls `tell` with each event of a watch, until the stream ends or `tell` fails.
-///
-/// # Errors
-/// When the node cannot be reached, or refuses; what `tell` says.
-pub async fn watch(
-    access: &Access,
-    node: &str,
-    target: &str,
-    mut tell: impl FnMut(&str) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let response = get(access, node, target).await?;
-    if !response.status().is_success() {
-        anyhow::bail!("the node answered {}", response.status());
-    }
-    let (mut body, mut text) = (response.into_body(), String::new());
-    while let Some(frame) = body.frame().await {
-        let frame = frame?;
-        text.push_str(&String::from_utf8_lossy(
-            frame.data_ref().map_or(&[][..], |bytes| bytes),
-        ));
-        while let Some(end) = text.find('\n') {
-            if let Some(data) = text[..end].strip_prefix("data: ") {
-                tell(data)?;
-            }
-            text.drain(..=end);
+/// How listening to a watch ended.
+enum Ended {
+    /// For good.
+    Done(anyhow::Error),
+    /// Another node, or another moment, may do better.
+    Broke(io::Error),
+}
+
+impl From<io::Error> for Ended {
+    fn from(error: io::Error) -> Ended {
+        match is_lasting(&error) {
+            true => Ended::Done(error.into()),
+            false => Ended::Broke(error),
         }
     }
+}
+
+/// Where a watch stands.
+struct Heard {
+    /// The index up to which everything was told.
+    after: Option<u64>,
+    /// When a node was last heard.
+    at: clock::Instant,
+}
+
+impl Client {
+    /// Calls `tell` with each event of a watch. When a node ends or breaks off, another goes
+    /// on where it was: each event is told once, and none is left out.
+    ///
+    /// # Errors
+    /// It only ends so: with what `tell` says, when nodes refuse, when changes are no longer
+    /// kept, or when no node was heard for 15 s.
+    pub async fn watch(
+        &mut self,
+        target: &str,
+        tell: &mut (dyn FnMut(&str) -> anyhow::Result<()> + Send),
+    ) -> anyhow::Error {
+        let mut heard = Heard {
+            after: None,
+            at: clock::now(),
+        };
+        loop {
+            let node = self.nodes[self.favourite].clone();
+            let Err(ended) = self.listen(&node, target, &mut heard, tell).await else {
+                continue; // It ended as nodes do that are stopped: the next goes on.
+            };
+            match ended {
+                Ended::Done(error) => return error,
+                Ended::Broke(error) if heard.at.elapsed() > PATIENCE => {
+                    return anyhow::anyhow!("{node}: {error}");
+                }
+                Ended::Broke(_) => {
+                    self.favourite = (self.favourite + 1) % self.nodes.len();
+                    clock::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Listens to one node until it ends the stream.
+    async fn listen(
+        &mut self,
+        node: &str,
+        target: &str,
+        heard: &mut Heard,
+        tell: &mut (dyn FnMut(&str) -> anyhow::Result<()> + Send),
+    ) -> Result<(), Ended> {
+        let target = match heard.after {
+            Some(after) if target.contains('?') => format!("{target}&from={after}"),
+            Some(after) => format!("{target}?from={after}"),
+            None => target.to_owned(),
+        };
+        let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
+        let asked = get(&self.access, node, &target);
+        let response = clock::timeout(ANSWER, asked).await.map_err(timed_out)??;
+        let status = response.status();
+        let mut body = response.into_body();
+        if !status.is_success() {
+            let bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
+            let told: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            let why = format!(
+                "{status}: {}",
+                told["message"].as_str().unwrap_or("it does not say why")
+            );
+            return Err(match is_passing(status) {
+                true => Ended::Broke(io::Error::other(why)),
+                false => Ended::Done(anyhow::anyhow!("{node}: {why}")),
+            });
+        }
+        let mut text = String::new();
+        // A node with nothing to tell says so every few seconds.
+        while let Some(frame) = clock::timeout(ANSWER, body.frame()).await.map_err(timed_out)? {
+            let frame = frame.map_err(io::Error::other)?;
+            heard.at = clock::now();
+            text.push_str(&String::from_utf8_lossy(
+                frame.data_ref().map_or(&[][..], |bytes| bytes),
+            ));
+            while let Some(end) = text.find("\n\n") {
+                let event: String = text.drain(..end + 2).collect();
+                take(&event, heard, tell).map_err(Ended::Done)?;
+            }
+        }
+        self.favourite = (self.favourite + 1) % self.nodes.len();
+        Ok(())
+    }
+}
+
+/// One event, or one comment that tells how far the node is.
+fn take(
+    event: &str,
+    heard: &mut Heard,
+    tell: &mut (dyn FnMut(&str) -> anyhow::Result<()> + Send),
+) -> anyhow::Result<()> {
+    let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+    let after = field("id: ")
+        .or_else(|| field(": from "))
+        .or_else(|| field(": at "));
+    if field("event: ") == Some("gap") {
+        anyhow::bail!(
+            "changes after index {} are no longer kept: read the keys, and watch from there",
+            after.unwrap_or("0")
+        );
+    }
+    if let Some(data) = field("data: ") {
+        tell(data)?;
+    }
+    // Behind `tell`: what was not told is asked for again.
+    heard.after = after.and_then(|after| after.parse().ok()).or(heard.after);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_is_where_a_watch_goes_on() {
+        let mut heard = Heard {
+            after: None,
+            at: clock::now(),
+        };
+        let mut told = Vec::new();
+        for (event, after, count) in [
+            (": from 7\n\n", 7, 0),
+            ("id: 9\ndata: {\"index\":9}\n\n", 9, 1),
+            (": at 12\n\n", 12, 1),
+            ("id: 13\ndata: {\"index\":13}\n\n", 13, 2),
+        ] {
+            let mut tell = |data: &str| {
+                told.push(data.to_owned());
+                Ok(())
+            };
+            take(event, &mut heard, &mut tell).unwrap();
+            assert_eq!((heard.after, told.len()), (Some(after), count), "{event}");
+        }
+        assert_eq!(told, ["{\"index\":9}", "{\"index\":13}"]);
+        let mut refuse = |_: &str| anyhow::bail!("nobody reads");
+        assert!(take("id: 20\ndata: {}\n\n", &mut heard, &mut refuse).is_err());
+        assert_eq!(heard.after, Some(13), "what was not told is not behind us");
+        let gap = take("event: gap\nid: 20\ndata: {}\n\n", &mut heard, &mut |_| Ok(()));
+        assert!(gap.unwrap_err().to_string().contains("after index 20"));
+    }
 }

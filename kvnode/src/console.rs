@@ -5,7 +5,7 @@ use hyper::Method;
 use rustyline::error::ReadlineError;
 use serde_json::{Value, json};
 
-use crate::client::{self, Client};
+use crate::client::Client;
 use crate::out;
 
 /// What a line of the client may say.
@@ -97,10 +97,7 @@ pub async fn carry_out(client: &mut Client, line: Line) -> anyhow::Result<bool> 
             out::line(format_args!("{:#}", answer.body))?;
             Ok(answer.status.is_success())
         }
-        Line::Watch(target) => {
-            client::watch(client.access(), client.node(), &target, |event| out::more(event)).await?;
-            Ok(true)
-        }
+        Line::Watch(target) => Err(client.watch(&target, &mut |event| out::more(event)).await),
         Line::Help => {
             out::line(HELP)?;
             Ok(true)

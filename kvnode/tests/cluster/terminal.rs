@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Cluster, eventually};
 use crate::restored::{kvnode, succeeded, text};
@@ -170,6 +170,64 @@ fn one_line_needs_no_terminal() {
     let _ = watch.wait();
     let event: Value = serde_json::from_str(&told.join().expect("a line")).expect("JSON");
     assert_eq!(event["changes"][0]["key"], "w", "{event}");
+}
+
+/// Whoever watches misses nothing and is told nothing twice, although his node is killed.
+#[test]
+fn a_watch_goes_on_at_another_node() {
+    let mut cluster = Cluster::started(3, &[]);
+    let urls: Vec<String> = cluster
+        .numbers()
+        .map(|node| format!("http://{}", cluster.http(node)))
+        .collect();
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_kvnode"))
+        .args(["client", "--urls", &urls.join(","), "watch", "w"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("kvnode starts");
+    let mut events = watch.stdout.take().expect("its output");
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let into = told.clone();
+    std::thread::spawn(move || {
+        let mut piece = [0; 1024];
+        while let Ok(count @ 1..) = events.read(&mut piece) {
+            into.lock().expect("events").extend_from_slice(&piece[..count]);
+        }
+    });
+    let heard = |key: &str| {
+        text(&told.lock().expect("events"))
+            .matches(&format!("\"{key}\""))
+            .count()
+    };
+    let mut number = 0;
+    // Under a name of its own each, or one whose answer was lost would be done twice.
+    let mut write = |cluster: &Cluster, key: &str| {
+        number += 1;
+        let (name, set) = (format!("writer:{number}"), json!({ "key": key, "value": "1" }));
+        eventually("a write", || {
+            (cluster.post_named(2, "/set", &name, &set).status == 200).then_some(())
+        });
+    };
+    // It watches from when it was heard on, so that an early change may have passed.
+    eventually("it watches", || {
+        write(&cluster, "w-first");
+        (heard("w-first") > 0).then_some(())
+    });
+    write(&cluster, "w-before");
+    eventually("a change at the first node", || {
+        (heard("w-before") == 1).then_some(())
+    });
+    cluster.kill(1);
+    for n in 0..20 {
+        write(&cluster, &format!("w-{n}-after"));
+    }
+    eventually("the last change", || (heard("w-19-after") > 0).then_some(()));
+    for n in 0..20 {
+        assert_eq!(heard(&format!("w-{n}-after")), 1, "{n}");
+    }
+    assert_eq!(heard("w-before"), 1);
+    let _ = watch.kill();
+    let _ = watch.wait();
 }
 
 /// A command whose output nobody reads, as in `kvnode ... | head -1`, and whose complaints
