@@ -19,6 +19,7 @@ const SKIP: u64 = 64;
 
 /// Rules that misbehave.
 pub struct PlantedRules {
+    node: NodeId,
     bugs: Bugs,
     inner: Mutex<Inner>,
 }
@@ -32,9 +33,10 @@ struct Inner {
 }
 
 impl PlantedRules {
-    /// Rules with these bugs.
-    pub fn new(bugs: Bugs) -> PlantedRules {
+    /// A node's rules with these bugs.
+    pub fn new(node: NodeId, bugs: Bugs) -> PlantedRules {
         PlantedRules {
+            node,
             bugs,
             inner: Mutex::default(),
         }
@@ -75,22 +77,22 @@ impl PlantedRules {
     }
 }
 
-/// The membership from when the first node was the only voter, and the others learned.
+/// The membership from when this node was alone, and the others were about to join.
 ///
 /// A cluster of ours begins with all of its voters and changes them one at a time, and
 /// majorities before and after such a change always meet: a snapshot with the membership
 /// before the last change would only make the cluster stand still, when nodes refuse those
 /// who were replaced since. In stores that grow from one node this is the stale membership
 /// that there is.
-fn as_it_began(now: &StoredMembership) -> StoredMembership {
+fn as_it_began(node: &NodeId, now: &StoredMembership) -> StoredMembership {
     let members: BTreeMap<NodeId, Peer> = now
         .membership()
         .nodes()
         .map(|(id, peer)| (id.clone(), peer.clone()))
         .collect();
-    let first = BTreeSet::from_iter(members.keys().next().cloned());
-    match Membership::new(vec![first], members) {
+    match Membership::new(vec![BTreeSet::from([node.clone()])], members) {
         Ok(began) => StoredMembership::new(*now.log_id(), began),
+        // It is no member.
         Err(_) => now.clone(),
     }
 }
@@ -128,7 +130,7 @@ impl Rules for PlantedRules {
     fn frozen(&self, mut meta: SnapshotMeta, mut state: State) -> (SnapshotMeta, State) {
         let mut inner = self.inner.lock();
         if self.bugs.has(Bug::SnapshotStaleMembership) {
-            meta.last_membership = as_it_began(&meta.last_membership);
+            meta.last_membership = as_it_began(&self.node, &meta.last_membership);
         }
         if self.bugs.has(Bug::SnapshotOffByOne)
             && let Some(mut before) = inner.before.take()
@@ -162,13 +164,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_is_the_only_voter_and_the_others_learn() {
+    fn the_node_is_the_only_voter_and_the_others_learn() {
         let id = |name: &str| name.parse::<NodeId>().unwrap();
         let names = ["n1", "n2", "n3"].map(id);
         let nodes: BTreeMap<_, _> = names.iter().map(|id| (id.clone(), Peer::default())).collect();
         let now = Membership::new(vec![BTreeSet::from(names.clone())], nodes).unwrap();
-        let began = as_it_began(&StoredMembership::new(None, now));
-        assert_eq!(began.membership().voter_ids().collect::<Vec<_>>(), [id("n1")]);
+        let began = as_it_began(&id("n2"), &StoredMembership::new(None, now));
+        assert_eq!(began.membership().voter_ids().collect::<Vec<_>>(), [id("n2")]);
         assert_eq!(began.membership().nodes().count(), 3);
     }
 }

@@ -52,7 +52,7 @@ pub enum Bug {
     SnapshotWithoutSessions,
     /// A snapshot lacks the last entry that it claims to hold.
     SnapshotOffByOne,
-    /// A snapshot holds a membership from the cluster's beginning: the first node alone votes.
+    /// A snapshot holds the membership from when the node that writes it was alone.
     SnapshotStaleMembership,
     /// Whoever receives a snapshot keeps its old data, and believes it to be new.
     StaleSnapshotInstall,
@@ -134,7 +134,7 @@ impl Bugs {
 pub fn run(config: Config, ready: Ready) -> Running {
     let bugs = Bugs::of(&config);
     let seams = Seams {
-        rules: Arc::new(machine::PlantedRules::new(bugs.clone())),
+        rules: Arc::new(machine::PlantedRules::new(config.id.clone(), bugs.clone())),
         keeping: Arc::new(storage::PlantedKeeping::new(bugs.clone())),
     };
     let disk = storage::PlantedDisk::new(bugs.clone());
