@@ -11,6 +11,10 @@ use serde_json::Value;
 use super::reply::Failure;
 use crate::command::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
 
+/// The largest number that means anything: an index that nobody lives to see. Beyond it
+/// `serde_json` no longer reads a number with a fraction of nothing (`5.0`) exactly.
+const MAX_NUMBER: u64 = 900_000_000_000_000;
+
 /// Longest body. A value of 1 MiB may be six times as long when every character is
 /// escaped; nothing longer can hold a legal request.
 pub const MAX_BODY_BYTES: usize = 8 << 20;
@@ -115,11 +119,18 @@ impl Fields {
     /// # Errors
     /// 400 when it is none.
     pub fn number(&mut self, name: &str) -> Result<Option<u64>, Failure> {
-        let wrong = || Failure::bad_request(format!("the field '{name}' must be a whole number, 0 or more"));
-        match self.fields.remove(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => text.parse().map(Some).map_err(|_| wrong()),
-            Some(value) => whole(&value).map(Some).ok_or_else(wrong),
+        let Some(value) = self.fields.remove(name) else {
+            return Ok(None);
+        };
+        let number = match value {
+            Value::String(text) => text.parse().ok(),
+            value => whole(&value),
+        };
+        match number.filter(|number| *number <= MAX_NUMBER) {
+            Some(number) => Ok(Some(number)),
+            None => Err(Failure::bad_request(format!(
+                "the field '{name}' must be a whole number, 0 to {MAX_NUMBER}"
+            ))),
         }
     }
 
@@ -191,11 +202,11 @@ pub fn checked_value(value: &str) -> Result<Arc<str>, Failure> {
 }
 
 /// A JSON number without a fraction, however it is written: 5 and 5.0 are the same to
-/// JSON, as long as a float holds it exactly.
+/// JSON, as long as it is read exactly.
 fn whole(value: &Value) -> Option<u64> {
     let float = || {
         let float = value.as_f64()?;
-        let exact = float.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&float);
+        let exact = float.fract() == 0.0 && (0.0..=MAX_NUMBER as f64).contains(&float);
         exact.then_some(float as u64)
     };
     value.as_u64().or_else(float)
@@ -283,6 +294,29 @@ mod tests {
         }) {
             Ok(_) => panic!("{query} {} was taken", String::from_utf8_lossy(body)),
             Err(failure) => format!("{} {}", failure.status.as_u16(), failure.message),
+        }
+    }
+
+    #[test]
+    fn a_number_is_exact_however_it_is_written() {
+        let number = |text: &str| {
+            let body = format!("{{\"version\":{text}}}");
+            let mut fields = Fields::parse(None, body.as_bytes(), NAMES).unwrap();
+            fields.number("version").ok().flatten()
+        };
+        for (text, want) in [
+            ("0", Some(0)),
+            ("5.0", Some(5)),
+            ("1e3", Some(1000)),
+            ("899999999999999.0", Some(899_999_999_999_999)),
+            ("900000000000000.0", Some(MAX_NUMBER)),
+            ("900000000000001", None),
+            ("3952069741436986.0", None),
+            ("18446744073709551615", None),
+            ("-1", None),
+            ("1.5", None),
+        ] {
+            assert_eq!(number(text), want, "{text}");
         }
     }
 
