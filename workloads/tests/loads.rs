@@ -3,21 +3,12 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// A short quiet run; its `results.json`.
-fn run(dir: &Path, workload: &str, seconds: &str) -> serde_json::Value {
+/// A short run that must exit with this code; its `results.json`.
+fn run(dir: &Path, workload: &str, more: &[&str], code: i32) -> serde_json::Value {
     let output = Command::new(env!("CARGO_BIN_EXE_workloads"))
-        .args(["run", "--workload", workload, "--time-limit", seconds])
-        .args([
-            "--nodes",
-            "3",
-            "--nemesis",
-            "none",
-            "--rate",
-            "200",
-            "--concurrency",
-            "9",
-        ])
-        .args(["--keys", "6", "--seed", "5"])
+        .args(["run", "--workload", workload])
+        .args(more)
+        .args(["--nodes", "3", "--concurrency", "9", "--seed", "5"])
         .env("ORDEAL_STORE", dir.join("store"))
         .stdin(Stdio::null())
         .output()
@@ -26,7 +17,8 @@ fn run(dir: &Path, workload: &str, seconds: &str) -> serde_json::Value {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
     );
-    assert_eq!(output.status.code(), Some(0), "{workload}, seed 5: {out}{errors}");
+    let said = format!("{workload} {more:?}, seed 5: {out}{errors}");
+    assert_eq!(output.status.code(), Some(code), "{said}");
     let results = std::fs::read(dir.join("store/latest/results.json")).expect("read");
     serde_json::from_slice(&results).expect("JSON")
 }
@@ -44,9 +36,21 @@ fn what_is_watched_counted_and_moved_at_once_is_valid_and_evidence() {
         ("monotonic", "2s", &["inc", "read"]),
         ("list-append", "2s", &["txn"]),
         ("queue", "2s", &["enqueue"]),
+        ("lock", "2s", &["acquire", "release"]),
+        ("bank", "2s", &["transfer", "read"]),
     ];
     for (workload, seconds, expected) in cases {
-        let results = run(dir.path(), workload, seconds);
+        let quiet = [
+            "--nemesis",
+            "none",
+            "--rate",
+            "200",
+            "--keys",
+            "6",
+            "--time-limit",
+            seconds,
+        ];
+        let results = run(dir.path(), workload, &quiet, 0);
         for f in expected {
             assert!(done(&results, f) >= 10, "{workload}: {f}: {results}");
         }
@@ -75,4 +79,32 @@ fn what_is_watched_counted_and_moved_at_once_is_valid_and_evidence() {
         changes > 50 && nodes.len() == 3,
         "{changes} changes told by {nodes:?}"
     );
+}
+
+#[test]
+fn what_is_not_atomic_and_what_is_stale_is_found_by_whoever_looks_for_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cases = [
+        // A node that stood still for a while answers from what it had.
+        ("monotonic", "follower-read", "pause"),
+        ("watch", "follower-read", "pause"),
+        ("queue", "cas-not-atomic", "none"),
+        ("lock", "cas-not-atomic", "none"),
+    ];
+    for (workload, bug, nemesis) in cases {
+        let more = [
+            "--bug",
+            bug,
+            "--nemesis",
+            nemesis,
+            "--time-limit",
+            "10s",
+            "--keys",
+            "2",
+            "--rate",
+            "1000",
+        ];
+        let results = run(dir.path(), workload, &more, 1);
+        assert_eq!(results["valid"], false, "{workload} {bug}");
+    }
 }

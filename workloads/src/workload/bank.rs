@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
 use super::transactions::{Step, reads, results, transaction};
-use super::{Load, LoadOptions, Say, Workload};
+use super::{Load, LoadOptions, Say, Workload, nothing_done};
 use crate::generator::{Context, Generator, Invocation, Next};
 use crate::system::Outcome;
 
@@ -90,14 +90,6 @@ fn transfer(asked: &serde_json::Value, answers: &[Outcome]) -> Say {
             }
         }
         [other, ..] => Say::Over(nothing_done(other)),
-    }
-}
-
-/// What a transfer comes to whose first look failed.
-fn nothing_done(outcome: &Outcome) -> Outcome {
-    match outcome {
-        Outcome::Info { error } => Outcome::Fail { error: error.clone() },
-        other => other.clone(),
     }
 }
 

@@ -6,7 +6,7 @@ use checker::history::Value;
 use rand::rngs::ChaCha12Rng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Load, LoadOptions, Say, Workload, get};
+use super::{Load, LoadOptions, Say, Workload, get, nothing_done};
 use crate::generator::{Context, Generator, Invocation, Next, Window};
 use crate::system::Outcome;
 
@@ -45,6 +45,7 @@ fn speak(invocation: &Invocation, answers: &[Outcome]) -> Say {
             free if free.as_str() == Some(FREE) => cas(free, owner()),
             _ => refused("somebody has it"),
         },
+        ("acquire", [outcome]) => Say::Over(nothing_done(outcome)),
         ("release", []) => cas(owner(), Value::from(FREE)),
         (_, [.., Outcome::Mismatch { .. }]) => refused("it is not as it was"),
         (_, [.., Outcome::Ok { .. }]) => Say::Over(Outcome::DONE),

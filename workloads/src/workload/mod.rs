@@ -17,7 +17,7 @@ mod queue;
 mod registers;
 mod set;
 mod texts;
-mod transactions;
+pub(crate) mod transactions;
 mod watch;
 
 use std::fmt;
@@ -163,6 +163,15 @@ fn get(key: impl Into<String>) -> Invocation {
     Invocation::new("get", key, Value::Nil)
 }
 
+/// What an operation comes to that looks before it writes, and whose look was not answered: whatever became of
+/// the look, nothing was written.
+fn nothing_done(outcome: &Outcome) -> Outcome {
+    match outcome {
+        Outcome::Info { error } => Outcome::Fail { error: error.clone() },
+        other => other.clone(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,6 +246,39 @@ mod tests {
             }
             assert!(!load.final_reads(0).is_empty(), "{}", workload.name);
         }
+    }
+
+    #[test]
+    fn who_only_looked_has_done_nothing() {
+        let unknown = Outcome::Info {
+            error: "timeout".into(),
+        };
+        let mut looked = BTreeSet::new();
+        for workload in WORKLOADS {
+            for invocation in trace(workload, 1, succeed).into_iter().take(300) {
+                let Say::Ask(asked) = (workload.speak)(&invocation, &[]) else {
+                    continue;
+                };
+                let reads = asked.f == "get" || asked.f == "txn" && !asked.value.to_string().contains("set");
+                if !reads || matches!(invocation.f, "get" | "read" | "txn") {
+                    continue;
+                }
+                looked.insert((workload.name, invocation.f));
+                let said = (workload.speak)(&invocation, std::slice::from_ref(&unknown));
+                assert!(
+                    matches!(said, Say::Over(Outcome::Fail { .. })),
+                    "{}: {invocation:?}: {said:?}",
+                    workload.name
+                );
+            }
+        }
+        let wanted = [
+            ("bank", "transfer"),
+            ("lock", "acquire"),
+            ("monotonic", "inc"),
+            ("queue", "dequeue"),
+        ];
+        assert_eq!(looked, BTreeSet::from(wanted));
     }
 
     #[test]

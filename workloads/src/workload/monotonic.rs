@@ -5,15 +5,15 @@ use rand::rngs::ChaCha12Rng;
 use rand::{RngExt, SeedableRng};
 
 use super::transactions::{reads, results};
-use super::{Load, LoadOptions, Say, Workload, get};
+use super::{Load, LoadOptions, Say, Workload, get, nothing_done};
 use crate::generator::{Context, Generator, Invocation, Next};
 use crate::system::Outcome;
 
-/// `inc`, spoken as `get` and `cas`, and `read` of one key, or of a group of keys together where the store has
+/// `inc`, spoken as `get` and `cas`, and `read` of one key; of a group of keys together as well, where the store has
 /// transactions.
 pub(super) static MONOTONIC: Workload = Workload {
     name: "monotonic",
-    about: "numbers are incremented one by one and read, alone or together",
+    about: "numbers are incremented one by one and read, alone and together",
     finds: "reads that go backwards, increments that are lost, reads of several keys that are no state of the store, \
             revisions that do not grow with what they number",
     often: "every change to reads, leases or transactions, 30 s; nightly with clock faults",
@@ -29,6 +29,9 @@ pub(super) static MONOTONIC: Workload = Workload {
 const GROUP: usize = 3;
 /// Share of reads, 0 to 1.
 const READS: f64 = 0.5;
+/// Share of the reads that are transactions, where the store has any, 0 to 1. The others are plain: a store may serve
+/// those from elsewhere.
+const TOGETHER: f64 = 0.5;
 /// After so many operations a group is left alone.
 const LIVES: u32 = 300;
 
@@ -60,6 +63,7 @@ fn speak(invocation: &Invocation, answers: &[Outcome]) -> Say {
                 [other, ..] => Say::Over(other.clone()),
             }
         }
+        ("inc", [outcome, ..]) => Say::Over(nothing_done(outcome)),
         ("read", []) if !invocation.key.is_empty() => Say::Ask(get(key())),
         ("read", []) => Say::Ask(reads(group(invocation))),
         ("read", [Outcome::Ok { value, .. }, ..]) if invocation.key.is_empty() => {
@@ -105,16 +109,17 @@ impl Growing {
             next: groups,
         }
     }
+}
 
-    /// All reads of a group: one of all keys, or one of each.
-    fn reads(&self, group: u64) -> Vec<Invocation> {
-        let keys = (0..GROUP).map(|place| key(group, place));
-        if self.together {
-            let keys = Value::List(keys.map(Value::from).collect());
-            return vec![Invocation::new("read", "", keys)];
-        }
-        keys.map(|key| Invocation::new("read", key, Value::Nil)).collect()
-    }
+/// Reads a key, as any client would.
+fn read(group: u64, place: usize) -> Invocation {
+    Invocation::new("read", key(group, place), Value::Nil)
+}
+
+/// Reads all keys of a group at once.
+fn read_together(group: u64) -> Invocation {
+    let keys = (0..GROUP).map(|place| Value::from(key(group, place)));
+    Invocation::new("read", "", Value::List(keys.collect()))
 }
 
 fn key(group: u64, place: usize) -> String {
@@ -125,6 +130,7 @@ impl Generator for Growing {
     fn next(&mut self, context: Context) -> Next {
         let at = self.rng.random_range(0..self.active.len());
         let reads = self.rng.random_bool(READS);
+        let together = self.rng.random_bool(TOGETHER) && self.together;
         let place = self.rng.random_range(0..GROUP);
         if self.active[at].1 == 0 {
             self.active[at] = (self.next, LIVES);
@@ -133,11 +139,10 @@ impl Generator for Growing {
         let (group, left) = &mut self.active[at];
         *left -= 1;
         let group = *group;
-        let invocation = if reads {
-            let mut reads = self.reads(group);
-            reads.swap_remove(place % reads.len())
-        } else {
-            Invocation::new("inc", key(group, place), Value::Nil)
+        let invocation = match (reads, together) {
+            (true, true) => read_together(group),
+            (true, false) => read(group, place),
+            (false, _) => Invocation::new("inc", key(group, place), Value::Nil),
         };
         Next::Invoke {
             at: context.now,
@@ -149,7 +154,12 @@ impl Generator for Growing {
 
 impl Load for Growing {
     fn final_reads(&self, _node: usize) -> Vec<Invocation> {
-        (0..self.next).flat_map(|group| self.reads(group)).collect()
+        // Each key by itself as well: those reads may come from elsewhere.
+        let alone = |group| (0..GROUP).map(move |place| read(group, place));
+        let together = |group| self.together.then(|| read_together(group));
+        (0..self.next)
+            .flat_map(|group| together(group).into_iter().chain(alone(group)))
+            .collect()
     }
 
     fn shares(&self) -> Vec<(&'static str, f64)> {

@@ -5,7 +5,7 @@ use rand::rngs::ChaCha12Rng;
 use rand::{RngExt, SeedableRng};
 
 use super::texts::{elements, piece};
-use super::{Load, LoadOptions, Say, Workload, get};
+use super::{Load, LoadOptions, Say, Workload, get, nothing_done};
 use crate::generator::{Context, Generator, Invocation, Next, Window};
 use crate::system::Outcome;
 
@@ -25,10 +25,11 @@ pub(super) static QUEUE: Workload = Workload {
 
 /// Share of operations that put something in, 0 to 1.
 const IN: f64 = 0.4;
-/// After so many operations a queue retires.
-const LIVES: u32 = 60;
-/// How many elements are taken out through every node at the end.
-const LAST: usize = 4;
+/// After so many operations a queue retires: the more elements went in at the same time, the more orders there are.
+const LIVES: u32 = 20;
+/// How many elements are taken out through every node at the end; more go in than come out while the load is on only
+/// where something is wrong.
+const LAST: usize = 2;
 
 fn speak(invocation: &Invocation, answers: &[Outcome]) -> Say {
     let key = || invocation.key.clone();
@@ -57,6 +58,7 @@ fn speak(invocation: &Invocation, answers: &[Outcome]) -> Say {
                 [other, ..] => Say::Over(other.clone()),
             }
         }
+        ("dequeue", [outcome, ..]) => Say::Over(nothing_done(outcome)),
         (_, [outcome, ..]) => Say::Over(outcome.clone()),
         (_, []) => Say::Ask(invocation.clone()),
     }

@@ -237,6 +237,18 @@ mod tests {
         })
     }
 
+    /// One that knows of a write at this revision.
+    fn after_a_write_at(rev: i64) -> Listen {
+        let mut listen = listening();
+        let set = Invocation::new("set", "k0", Value::Int(1));
+        let done = Outcome::Ok {
+            value: None,
+            rev: Some(rev),
+        };
+        listen.update(context(), &set, &done);
+        listen
+    }
+
     /// The next watch of worker 0 that the generator asks for.
     fn next_watch(listen: &mut Listen) -> Invocation {
         let context = context();
@@ -285,13 +297,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_nobody_can_go_on_with_begins_anew() {
-        let mut listen = listening();
-        let set = Invocation::new("set", "k0", Value::Int(1));
-        let done = Outcome::Ok {
-            value: None,
-            rev: Some(40),
-        };
-        listen.update(context(), &set, &done);
+        let mut listen = after_a_write_at(40);
         for _ in 0..FRUITLESS as usize * STREAMS {
             let watch = next_watch(&mut listen);
             assert_eq!(from(&watch), 0);
@@ -302,13 +308,7 @@ mod tests {
 
     #[test]
     fn at_the_end_every_node_has_something_to_tell() {
-        let mut listen = listening();
-        let set = Invocation::new("set", "k0", Value::Int(1));
-        let done = Outcome::Ok {
-            value: None,
-            rev: Some(40),
-        };
-        listen.update(context(), &set, &done);
+        let mut listen = after_a_write_at(40);
         for at in [12, 40, 41] {
             for _ in 0..STREAMS {
                 let watch = next_watch(&mut listen);
