@@ -61,6 +61,7 @@ fn main() -> ExitCode {
             .map_err(|error| (BAD_INPUT, error.into()))
             .and_then(|system| doctor::run(&args, &system).map_err(|error| (FAILURE, error))),
         Some(Command::Controls(args)) => controls::run(&args).map_err(|error| (BAD_INPUT, error)),
+        Some(Command::Bench(args)) => runner::bench::run(&args).map_err(|error| (FAILURE, error)),
         Some(Command::Annotate(args)) => told(ci::annotate(&args)),
         Some(Command::Bundle(args)) => told(ci::bundle(&args)),
         Some(Command::List) => {

@@ -102,6 +102,8 @@ pub enum Command {
     ///
     /// Rows run one after another; an interrupted round goes on where it stopped.
     Controls(ControlsArgs),
+    /// Measure what the runner itself costs: operations a second against kvnode, and what it adds to each
+    Bench(BenchArgs),
     /// Say what came of runs as remarks that a CI system shows, and add their summaries to its page
     Annotate(AnnotateArgs),
     /// Copy what runs left to a folder that never grows past a cap, the most telling files first
@@ -278,6 +280,9 @@ pub struct DoctorArgs {
     /// The store to examine: a shipped name (see `list`) or the path of a system file
     #[arg(long, value_name = "NAME|FILE")]
     pub system: String,
+    /// Nodes of the cluster; more than one for stores that serve only so. The first is examined
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=50), value_name = "N")]
+    pub nodes: u8,
     /// How long to wait for an answer
     #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME")]
     pub timeout: Duration,
@@ -299,6 +304,29 @@ pub struct ControlsArgs {
     #[arg(long)]
     pub fresh: bool,
     /// Folder that keeps the runs
+    #[arg(long, default_value = "store", env = "ORDEAL_STORE", value_name = "DIR")]
+    pub store: PathBuf,
+}
+
+/// Flags of `bench`.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// Nodes of the cluster, and stand-ins for them
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50), value_name = "N")]
+    pub nodes: u8,
+    /// Clients, spread over the nodes
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096), value_name = "N")]
+    pub concurrency: u16,
+    /// Operations a second that are due at the stand-ins
+    #[arg(long, default_value_t = 5000.0, value_parser = positive, value_name = "N")]
+    pub rate: f64,
+    /// How long each of the two measurements lasts
+    #[arg(long, default_value = "10s", value_parser = duration, value_name = "TIME")]
+    pub time_limit: Duration,
+    /// As of `run`
+    #[arg(long, default_value_t = nemesis::lab::Net::Auto, value_name = "NET")]
+    pub net: nemesis::lab::Net,
+    /// Folder that keeps the histories
     #[arg(long, default_value = "store", env = "ORDEAL_STORE", value_name = "DIR")]
     pub store: PathBuf,
 }

@@ -105,6 +105,8 @@ pub(crate) enum Note {
     Ready {},
     /// The load is over, and why if it was cut short.
     LoadOver { cut_short: Option<String> },
+    /// Somebody ended the run before it was over.
+    CutShort { by: String },
     /// What is not well after the final heal.
     Healed { not_ready: Vec<String> },
     /// The run is over.
@@ -250,6 +252,7 @@ impl Reader {
                 self.conduct.load_end_ns = at.0;
                 self.load_over = true;
             }
+            Note::CutShort { by } => self.conduct.cut_short = Some(by),
             Note::Healed { not_ready } => self.conduct.not_ready = not_ready,
             Note::Over { unread, replicas } => {
                 self.conduct.unread = unread;

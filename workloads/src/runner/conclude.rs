@@ -7,13 +7,17 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use checker::history::{Header, History, Nanos};
-use checker::{Analysis, CheckOptions, Limit, Verdict};
+use checker::{Analysis, CheckOptions, Explain, Limit, Verdict};
 use serde::{Deserialize, Serialize};
 
+use super::signals::Signals;
 use crate::cluster::divergences;
 use crate::evidence::{Cause, Conduct, Plan, Role, cause, doubts};
 use crate::report::{
@@ -21,6 +25,12 @@ use crate::report::{
 };
 use crate::store::write_whole;
 
+/// How long a check may go on once somebody has asked to end.
+const MOMENT: Duration = Duration::from_millis(700);
+/// How long the last look at a history may take whose check was given up.
+const GLANCE: Duration = Duration::from_millis(200);
+/// How often the check looks up whether somebody has asked to end.
+const LOOK_UP: Duration = Duration::from_millis(20);
 /// How much of the nodes' logs around a violation a report shows, on either side.
 const LOG_WINDOW: jiff::SignedDuration = jiff::SignedDuration::from_millis(500);
 
@@ -117,24 +127,31 @@ impl Violation {
 ///
 /// # Errors
 /// When the history cannot be read or the files cannot be written.
-pub(super) fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
+pub(super) fn conclude(dir: &Path, check_limit: Duration, signals: Option<&Signals>) -> Result<u8> {
     let path = dir.join("history.jsonl");
-    let history = History::open(&path, &Default::default())?;
+    let history = Arc::new(History::open(&path, &Default::default())?);
     let options = CheckOptions {
         time_limit: Some(check_limit),
         ..CheckOptions::default()
     };
-    let analysis = checker::check(&history, &options)?;
+    let (analysis, interrupted) = checked(&history, options, signals)?;
+    let history = &*history;
     let particulars = Particulars::of(history.header());
-    let conduct = Conduct::of(&history);
-    let doubts = doubts(&conduct, &particulars.plan);
+    let conduct = Conduct::of(history);
+    let mut doubts = doubts(&conduct, &particulars.plan);
+    if let Some(name) = &interrupted {
+        doubts.push(format!(
+            "the check was cut short: {name}; `workloads analyze {}` does it again",
+            dir.display()
+        ));
+    }
     let anomalies = anomalies(&conduct, dir);
     let cause = cause(&analysis, &conduct, &anomalies);
     let run = RunInfo {
         cause: cause.clone(),
         ..run_info(
             dir,
-            &history,
+            history,
             &analysis,
             &particulars,
             &conduct,
@@ -143,12 +160,17 @@ pub(super) fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
         )
     };
     let input = ReportInput {
-        history: &history,
+        history,
         analysis: Some(&analysis),
         run: &run,
     };
     let outcome = input.outcome();
-    let sentence = sentence(&history, &analysis, &anomalies, &doubts, outcome);
+    let sentence = match (&interrupted, &analysis.verdict) {
+        (Some(name), Verdict::Unknown(_)) if anomalies.is_empty() => {
+            format!("Unknown: {name} while the history was checked")
+        }
+        _ => sentence(history, &analysis, &anomalies, &doubts, outcome),
+    };
     let header = history.header();
     let results = Results {
         ordeal: RESULTS_VERSION,
@@ -203,6 +225,45 @@ pub(super) fn conclude(dir: &Path, check_limit: Duration) -> Result<u8> {
     })
 }
 
+/// Checks a history, and says by which signal the check was cut short, if one came: then it goes on for a moment,
+/// and what is found by then is what is known.
+fn checked(
+    history: &Arc<History>,
+    options: CheckOptions,
+    signals: Option<&Signals>,
+) -> Result<(Analysis, Option<String>)> {
+    let Some(signals) = signals else {
+        return Ok((checker::check(history, &options)?, None));
+    };
+    let (told, found) = mpsc::channel();
+    let (theirs, wanted) = (history.clone(), options.clone());
+    let work = move || drop(told.send(checker::check(&theirs, &wanted)));
+    thread::Builder::new()
+        .name("check".into())
+        .spawn(work)
+        .context("a thread to check the history")?;
+    let mut give_up = None;
+    loop {
+        match found.recv_timeout(LOOK_UP) {
+            Ok(analysis) => return Ok((analysis?, None)),
+            Err(RecvTimeoutError::Disconnected) => bail!("the checker panicked: see above"),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if let Some(name) = signals.came()
+            && Instant::now() > *give_up.get_or_insert_with(|| Instant::now() + MOMENT)
+        {
+            // The thread goes on until the program ends. What a glance shows is found beside it.
+            let options = CheckOptions {
+                time_limit: Some(GLANCE),
+                threads: Some(1),
+                explain: Explain::Prefix,
+                ..options
+            };
+            return Ok((checker::check(history, &options)?, Some(name)));
+        }
+    }
+}
+
 fn by_name(pairs: &[(String, String)]) -> BTreeMap<&str, &str> {
     pairs
         .iter()
@@ -236,7 +297,7 @@ pub fn analyze(path: &Path, check_limit: Duration) -> Result<u8> {
             path.display()
         );
     }
-    let code = conclude(dir, check_limit)?;
+    let code = conclude(dir, check_limit, None)?;
     println!("report: {}", dir.join("report.html").display());
     println!("{}", last_line(code));
     Ok(code)
@@ -453,4 +514,49 @@ fn excerpt(path: &Path, window: Option<(jiff::Timestamp, jiff::Timestamp)>) -> L
 pub(crate) fn kernel() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease")
         .map_or_else(|_| "unknown".into(), |text| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Sixteen elements put into a queue at once come out backwards: whoever looks for an order tries many.
+    fn too_hard() -> String {
+        let event = |index: usize, process: usize, kind: &str, f: &str, value: serde_json::Value| json!({ "index": index, "time": index, "process": process, "type": kind, "f": f, "value": value });
+        let mut lines = vec![json!({ "ordeal": 1, "model": "queue" })];
+        let mut add = |process, kind, f, value| lines.push(event(lines.len() - 1, process, kind, f, value));
+        (0..16).for_each(|n| add(n, "invoke", "enqueue", json!(n)));
+        (0..16).for_each(|n| add(n, "ok", "enqueue", json!(n)));
+        for n in (0..16).rev() {
+            add(99, "invoke", "dequeue", json!(null));
+            add(99, "ok", "dequeue", json!(n));
+        }
+        lines.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn a_check_ends_soon_after_somebody_asked_to_end_and_says_so() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("history.jsonl");
+        fs::write(&path, too_hard()).expect("written");
+        let history = Arc::new(History::open(&path, &Default::default()).expect("a history"));
+        let options = CheckOptions {
+            time_limit: Some(Duration::from_secs(3600)),
+            ..CheckOptions::default()
+        };
+        let (analysis, name) = checked(&history, options, Some(&Signals::after("Ctrl-C"))).expect("checked");
+        assert_eq!(name.as_deref(), Some("Ctrl-C"));
+        assert!(
+            matches!(analysis.verdict, Verdict::Unknown(_)),
+            "{:?}",
+            analysis.verdict
+        );
+        // What is judged before anybody can notice is judged.
+        fs::write(&path, "{\"ordeal\":1,\"model\":\"register\"}\n").expect("written");
+        let history = Arc::new(History::open(&path, &Default::default()).expect("a history"));
+        let (_, name) =
+            checked(&history, CheckOptions::default(), Some(&Signals::after("Ctrl-C"))).expect("checked");
+        assert_eq!(name, None);
+    }
 }

@@ -2,14 +2,17 @@
 //!
 //! The order is fixed: start the cluster, wait until it is ready, load it while the schedule of faults is
 //! carried out, heal, wait until it is ready again, read every key through every node, compare the replicas,
-//! end the cluster, check the history, write the report. Ctrl-C ends the load early and leaves the rest as
-//! it is, so that what there is gets checked; a second one ends the program, and the lab with it.
+//! end the cluster, check the history, write the report. Ctrl-C at any moment ends the cluster as it stands, and
+//! what there is gets checked for a moment; a second one ends the program, and the lab with it.
 
+mod alarm;
 mod attempts;
+pub mod bench;
 mod conclude;
 mod faults;
 mod online;
 mod schedule;
+mod signals;
 mod standing;
 mod workers;
 
@@ -29,14 +32,16 @@ use crate::client::Client;
 use crate::cluster::{self, Cluster, LabPlan};
 use crate::config::RunConfig;
 use crate::evidence::{FINAL, LOAD, Minimum, Note, Plan};
-use crate::generator::{FinalReads, Paced, TimeLimit};
+use crate::generator::{FinalReads, Invocation, Paced, TimeLimit};
 use crate::live::{Live, Tally};
 use crate::recorder::Recorder;
 use crate::store::{RunDir, write_whole};
 use crate::system::Clients;
 use crate::workload::{Load, LoadOptions};
+use alarm::AlarmClock;
 use conclude::{Particulars, conclude};
 use faults::{Driver, Watch};
+use signals::Signals;
 use workers::Crew;
 
 /// How long the final reads may take.
@@ -101,6 +106,8 @@ pub fn run(config: &RunConfig) -> Result<u8> {
         }
         _ => Cluster::start_docker(&config.system, &dir, config.seed),
     };
+    let live = Arc::new(Live::new(config.time_limit));
+    let signals = Signals::heed(&runtime, &live)?;
     let outcome = cluster.and_then(|cluster| {
         let outcome = plan_faults(config, &cluster, &dir).and_then(|faults| {
             let run = Run {
@@ -110,16 +117,18 @@ pub fn run(config: &RunConfig) -> Result<u8> {
                 dir: &dir,
                 faults: &faults,
             };
-            runtime.block_on(run.go())
+            runtime.block_on(run.go(&signals, &live))
         });
         cluster.stop();
         outcome
     });
     let latest = dir.finish().context("the links of the store")?;
     outcome.with_context(|| format!("no verdict; what there is lies in {}", dir.path().display()))?;
-    let code = conclude(dir.path(), config.check_limit)?;
+    let code = conclude(dir.path(), config.check_limit, Some(&signals))?;
     println!("report: {}", latest.join("report.html").display());
     println!("{}", last_line(code));
+    // What was interrupted may still be under way; it ends with us.
+    runtime.shutdown_background();
     Ok(code)
 }
 
@@ -177,15 +186,13 @@ fn plan_faults(config: &RunConfig, cluster: &Cluster, dir: &RunDir) -> Result<ne
 
 impl Run<'_> {
     /// Everything between a cluster whose processes run and a whole history.
-    async fn go(self) -> Result<()> {
+    async fn go(self, signals: &Signals, live: &Arc<Live>) -> Result<()> {
         let config = self.config;
         let client = self.cluster.client(&config.system, config.timeout)?;
-        let live = Arc::new(Live::new(config.time_limit));
         let (stop, stopped) = watch::channel(false);
-        let interrupted = heed_signals(stop.clone(), &live)?;
         tokio::select! {
             begun = self.begin(&client) => begun?,
-            name = first_signal(interrupted.clone()) => {
+            name = signals.first() => {
                 bail!("{name} while the cluster was starting: nothing was recorded, there is nothing to check")
             }
         }
@@ -195,7 +202,7 @@ impl Run<'_> {
             }
         }
         let header = self.header();
-        let judge = online::judge(&header, (!config.keep_going).then(|| stop.clone()), &live)?;
+        let judge = online::judge(&header, (!config.keep_going).then(|| stop.clone()), live)?;
         let recorder = Recorder::create(&self.dir.join("history.jsonl"), &header, Some(judge.events))?;
         let recorder = Arc::new(recorder);
         let watch = Watch::new(
@@ -224,10 +231,12 @@ impl Run<'_> {
             tally: Arc::new(Tally::default()),
             concurrency: config.concurrency,
             first_process: 0,
+            signals: signals.clone(),
+            clock: AlarmClock::start().context("a thread to wake the clients")?,
         };
         let council = self.cluster.council(&config.system, &client);
         let standing = council.map(|council| standing::watch(council, recorder.clone()));
-        let pulse = pulse(&recorder, &live, &crew.tally, stop.clone());
+        let pulse = pulse(&recorder, live, &crew.tally, stop.clone());
 
         let load = async {
             let load = crew.work(self.load(), stopped.clone()).await;
@@ -235,44 +244,46 @@ impl Run<'_> {
             stop.send_replace(true);
             load
         };
-        let (load, ()) = tokio::join!(
-            load,
-            self.break_things(&recorder, &live, &client, stopped.clone())
-        );
+        // A fault that is being applied is not waited for when somebody asks to end.
+        let faults = async {
+            tokio::select! {
+                () = self.break_things(&recorder, live, &client, stopped.clone()) => {}
+                _ = signals.first() => { stop.send_replace(true); }
+            }
+        };
+        let (load, ()) = tokio::join!(load, faults);
         let load = load?;
         let last = |node| load.inner().inner().final_reads(node);
         let cut_short = match recorder.flush() {
-            Ok(()) => interrupted
-                .borrow()
-                .clone()
+            Ok(()) => signals
+                .came()
                 .or_else(|| judge.violated.borrow().clone().filter(|_| !config.keep_going))
                 .or_else(|| watch.ended_by()),
             Err(error) => Some(format!("the history cannot be written: {error}")),
         };
         let over = Note::LoadOver { cut_short }.record(&recorder, "load-over");
-        live.say(&format!(
-            "{:>6.1} s  load over; healing, then {} reads through every node",
-            over.as_seconds(),
-            last(0).len()
-        ));
-
-        let not_ready = self.heal(&client).await;
-        Note::Healed { not_ready }.record(&recorder, "healed");
-        // The final reads end by themselves; a second Ctrl-C ends the program.
-        let (_running, never) = watch::channel(false);
-        let deadline = Nanos(recorder.now().0 + FINAL_READS.as_nanos() as u64);
-        let reads = crew
-            .work(FinalReads::new(last, node_count, deadline), never)
-            .await?;
-        let replicas = self.cluster.replica_states(&config.system, &client, LEVEL).await;
+        if signals.came().is_none() {
+            live.say(&format!(
+                "{:>6.1} s  load over; healing, then {} reads through every node",
+                over.as_seconds(),
+                last(0).len()
+            ));
+        }
+        let aftermath = self.aftermath(&mut crew, &recorder, last, node_count);
+        let ended = tokio::select! {
+            ended = aftermath => Some(ended?),
+            _ = signals.first() => None,
+        };
         if let Some(standing) = standing {
             standing.abort();
         }
-        Note::Over {
-            unread: reads.unread() as u64,
-            replicas,
-        }
-        .record(&recorder, "over");
+        match ended {
+            Some(over) => over.record(&recorder, "over"),
+            None => Note::CutShort {
+                by: signals.came().unwrap_or_default(),
+            }
+            .record(&recorder, "cut-short"),
+        };
         pulse.abort();
         live.finish();
         recorder
@@ -280,6 +291,32 @@ impl Run<'_> {
             .context(
                 "the history cannot be written to its end; make room, then `workloads analyze` judges what there is",
             )
+    }
+
+    /// What comes after the load: heals, reads everything through every node, compares the replicas.
+    async fn aftermath(
+        &self,
+        crew: &mut Crew,
+        recorder: &Arc<Recorder>,
+        last: impl Fn(usize) -> Vec<Invocation>,
+        node_count: usize,
+    ) -> Result<Note> {
+        let not_ready = self.heal(&crew.client).await;
+        Note::Healed { not_ready }.record(recorder, "healed");
+        // The final reads end by themselves.
+        let (_running, never) = watch::channel(false);
+        let deadline = Nanos(recorder.now().0 + FINAL_READS.as_nanos() as u64);
+        let reads = crew
+            .work(FinalReads::new(last, node_count, deadline), never)
+            .await?;
+        let replicas = self
+            .cluster
+            .replica_states(&self.config.system, &crew.client, LEVEL)
+            .await;
+        Ok(Note::Over {
+            unread: reads.unread() as u64,
+            replicas,
+        })
     }
 
     /// Waits until the cluster can be put to the test.
@@ -423,45 +460,6 @@ impl Run<'_> {
         }
         not_well
     }
-}
-
-/// The name of the first signal that comes.
-async fn first_signal(mut interrupted: watch::Receiver<Option<String>>) -> String {
-    match interrupted.wait_for(Option::is_some).await {
-        Ok(name) => name.clone().unwrap_or_default(),
-        // Nobody listens for signals any more: the run is ending.
-        Err(_) => std::future::pending().await,
-    }
-}
-
-/// The first Ctrl-C (or SIGTERM) stops the load; the second ends the program.
-fn heed_signals(stop: watch::Sender<bool>, live: &Arc<Live>) -> Result<watch::Receiver<Option<String>>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch Ctrl-C")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot catch SIGTERM")?;
-    let mut hangup = signal(SignalKind::hangup()).context("cannot catch SIGHUP")?;
-    let (why, reason) = watch::channel(None);
-    let live = live.clone();
-    tokio::spawn(async move {
-        loop {
-            let name = tokio::select! {
-                _ = interrupt.recv() => "Ctrl-C",
-                _ = terminate.recv() => "SIGTERM",
-                _ = hangup.recv() => "SIGHUP",
-            };
-            if why.borrow().is_some() {
-                live.finish();
-                eprintln!("{name} again: ending without a verdict");
-                std::process::exit(255);
-            }
-            live.say(&format!(
-                "{name}: stopping the load, healing, checking what there is ({name} again ends at once)"
-            ));
-            why.send_replace(Some(name.to_owned()));
-            stop.send_replace(true);
-        }
-    });
-    Ok(reason)
 }
 
 /// Keeps the file and the view up to date; a history that cannot be written ends the load.

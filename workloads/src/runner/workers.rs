@@ -9,9 +9,10 @@ use checker::history::ProcessId;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
+use super::alarm::AlarmClock;
 use super::attempts;
+use super::signals::Signals;
 use crate::client::Client;
 use crate::generator::{Context, Generator, Invocation, Next};
 use crate::live::Tally;
@@ -41,12 +42,17 @@ pub(super) struct Crew {
     pub(super) concurrency: usize,
     /// The first process id that no worker used yet, for the next phase.
     pub(super) first_process: u64,
+    /// Whether somebody asked to end.
+    pub(super) signals: Signals,
+    /// Wakes workers when an operation is due.
+    pub(super) clock: AlarmClock,
 }
 
 impl Crew {
     /// Runs `generator` to its end, or until `stop` turns true, and gives it back.
     ///
-    /// Operations under way when it stops are waited for: each ends by the client's timeout. Process ids
+    /// Operations under way when it stops are waited for: each ends by the client's timeout; where somebody asks
+    /// to end, each ends there and then, and nobody knows what became of it. Process ids
     /// that came back unknown are never used again; the next phase starts above all of them.
     ///
     /// # Errors
@@ -81,6 +87,8 @@ impl Crew {
         let (name, _) = &self.nodes[node];
         let stride = self.concurrency as u64;
         let mut process = self.first_process + worker as u64;
+        let interrupted = self.signals.first();
+        tokio::pin!(interrupted);
         loop {
             if *stop.borrow() {
                 break;
@@ -111,7 +119,16 @@ impl Crew {
             let invoked = self
                 .recorder
                 .invoke(ProcessId(process), name, &invocation, intended);
-            let outcome = self.speak(node, &invocation).await;
+            let outcome = tokio::select! {
+                biased;
+                outcome = self.speak(node, &invocation) => outcome,
+                signal = &mut interrupted => {
+                    let error = format!("{signal} before there was an answer");
+                    let outcome = Outcome::Info { error };
+                    self.recorder.complete(ProcessId(process), name, &invocation, &outcome);
+                    break;
+                }
+            };
             let completed = self
                 .recorder
                 .complete(ProcessId(process), name, &invocation, &outcome);
@@ -160,9 +177,8 @@ impl Crew {
 
     /// Sleeps; false where the run was stopped meanwhile.
     async fn sleep_until(&self, at: checker::history::Nanos, stop: &mut watch::Receiver<bool>) -> bool {
-        let at = Instant::from_std(self.recorder.instant(at));
         tokio::select! {
-            () = tokio::time::sleep_until(at) => true,
+            () = self.clock.until(self.recorder.instant(at)) => true,
             _ = stop.wait_for(|stop| *stop) => false,
         }
     }
