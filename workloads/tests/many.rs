@@ -169,6 +169,106 @@ fn a_soak_goes_on_where_it_was_ended_and_counts_every_seed_once() {
     assert!(text.contains("--fresh"), "{text}");
 }
 
+/// Waits until some run below `dir` has a cluster and records a history.
+fn records(dir: &Path, child: &mut Child) {
+    fn recorded(dir: &Path) -> bool {
+        if ["cluster.json", "history.jsonl"]
+            .iter()
+            .all(|name| dir.join(name).is_file())
+        {
+            return true;
+        }
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        folders.any(|entry| recorded(&entry.path()))
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while !recorded(dir) {
+        assert!(Instant::now() < deadline, "no run began");
+        assert!(child.try_wait().expect("waits").is_none(), "it ended early");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn ctrl_c_ends_whatever_makes_runs_and_leaves_nothing_of_it() {
+    let load = [
+        "--nodes",
+        "3",
+        "--nemesis",
+        "none",
+        "--rate",
+        "200",
+        "--time-limit",
+        "10m",
+    ];
+    let caught = [
+        "run",
+        "--bug",
+        "follower-read",
+        "--workload",
+        "register",
+        "--nodes",
+        "3",
+    ];
+    let seeds = ["--nemesis", "pause", "--time-limit", "30s", "--seed", "3"];
+    let cases: [(&str, &[&str], &str); 6] = [
+        ("run", &["run", "--workload", "register"], "cut short: Ctrl-C"),
+        (
+            "soak",
+            &["soak", "--workload", "register", "--runs", "2"],
+            "the same command goes on",
+        ),
+        (
+            "matrix",
+            &["matrix", "--workloads", "register"],
+            "the same command goes on",
+        ),
+        (
+            "scorecard",
+            &["scorecard", "--bugs", "no-fsync", "--against", "clean"],
+            "the same command goes on",
+        ),
+        ("reduce", &["reduce", "store/latest"], "stopped"),
+        (
+            "controls",
+            &["controls", "--only", "etcd"],
+            "the same command goes on",
+        ),
+    ];
+    for (name, args, expected) in cases {
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        if name == "controls" && !std::env::split_paths(&paths).any(|path| path.join("etcd").is_file()) {
+            eprintln!("SKIPPED: controls, since etcd is not installed");
+            continue;
+        }
+        let dir = tempfile::tempdir().expect("a folder");
+        if name == "reduce" {
+            let (code, text) = ran(dir.path(), &[&caught[..], &seeds].concat());
+            assert_eq!(code, Some(1), "there must be something to reduce: {text}");
+        }
+        let more: &[&str] = if matches!(name, "scorecard" | "reduce" | "controls") {
+            &[]
+        } else {
+            &load
+        };
+        let mut child = workloads(dir.path())
+            .args(args)
+            .args(more)
+            .current_dir(dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        records(dir.path(), &mut child);
+        signal(&child, Signal::SIGINT);
+        let text = said(&mut child);
+        let code = child.wait().expect("waits").code();
+        assert_eq!(code, Some(2), "{name}: {text}");
+        assert!(text.contains(expected), "{name}: {text}");
+        all_gone(dir.path());
+    }
+}
+
 #[test]
 fn a_clean_run_beside_those_with_bugs_starts_and_keeps_clean_nodes() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -4,12 +4,14 @@
 //! real faults with the verdict that it must get: some must be found illegal, since that is how they are built,
 //! others must never be. The rows are ordinary runs of this program, each a process of its own with a bound on
 //! its time; what they gave is kept beside the runs, so that an interrupted round goes on where it stopped.
+//! Ctrl-C ends the run under way and forgets it.
 
 mod table;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -17,14 +19,13 @@ use serde::{Deserialize, Serialize};
 pub use table::{ROWS, Row, Verdict};
 
 use crate::binary::Binary;
+use crate::campaign::{self, Attempts, forget};
 use crate::cli::ControlsArgs;
 use crate::store::write_whole;
 use crate::system::{System, nearest};
 
 /// What a row may take beside its load: a cluster that starts slowly, heals, is read and judged.
 const BESIDE_THE_LOAD: Duration = Duration::from_secs(240);
-/// How often a row's process is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What a row gave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,7 +90,8 @@ impl Outcome {
 /// The file that keeps what was found.
 const FILE: &str = "controls.json";
 
-/// Runs the rows; returns 0 where all are as expected, 1 where one is not, 2 where one has no verdict.
+/// Runs the rows; returns 0 where all are as expected, 1 where one is not, 2 where one has no verdict or somebody
+/// ended it.
 ///
 /// # Errors
 /// When a row is asked for that is none, or the store of runs cannot be written.
@@ -120,13 +122,17 @@ pub fn run(args: &ControlsArgs) -> Result<u8> {
     } else if !found.is_empty() {
         println!("going on where {} stopped (--fresh begins anew)", file.display());
     }
+    let attempts = Attempts::new()?;
     while let Some((round, row)) = wanted(&found) {
         println!(
-            "{:<34} round {round}: {}",
+            "{:<34} round {round}: workloads {}",
             row.name,
-            row.command(&folder).join(" ")
+            row.arguments().join(" ")
         );
-        let one = carry_out(row, round, &folder)?;
+        let Some(one) = carry_out(row, round, &folder, &attempts)? else {
+            println!("stopped; the same command goes on");
+            return Ok(2);
+        };
         let as_expected = one.verdict.is(row.expected);
         println!(
             "{:<34} {} {} in {:.0} s{}",
@@ -193,8 +199,8 @@ fn earlier(file: &Path) -> Result<Vec<Found>> {
     }
 }
 
-/// Runs one row and says what it gave.
-fn carry_out(row: &Row, round: u32, folder: &Path) -> Result<Found> {
+/// Runs one row and says what it gave; none where somebody asked us to end.
+fn carry_out(row: &Row, round: u32, folder: &Path, attempts: &Attempts) -> Result<Option<Found>> {
     let system = System::find(row.system)?;
     let mut found = Found {
         row: row.name.to_owned(),
@@ -212,76 +218,37 @@ fn carry_out(row: &Row, round: u32, folder: &Path) -> Result<Found> {
         Ok(binary) => found.version = version(&system, &binary),
         Err(error) => {
             found.verdict = Outcome::Missing(format!("{error}"));
-            return Ok(found);
+            return Ok(Some(found));
         }
     }
-    let began = Instant::now();
     let log = folder.join(format!("{}.{round}.log", row.name.replace([' ', ',', '='], "-")));
-    let ourselves = std::env::current_exe().context("where is this program?")?;
-    let file = std::fs::File::create(&log).with_context(|| log.display().to_string())?;
-    let mut child = Command::new(ourselves)
-        .args(&row.command(folder)[1..])
-        .stdin(Stdio::null())
-        .stdout(file.try_clone().context("a second handle of the log")?)
-        .stderr(file)
-        .spawn()
-        .context("cannot start a run")?;
-    let ended = bounded(&mut child, row.time_limit + BESIDE_THE_LOAD)?;
-    found.took_s = began.elapsed().as_secs_f64();
-    let said = std::fs::read_to_string(&log).unwrap_or_default();
-    let last = || {
-        said.trim_end()
-            .lines()
-            .last()
-            .unwrap_or("it said nothing")
-            .to_owned()
+    let mut file = std::fs::File::create(&log).with_context(|| log.display().to_string())?;
+    let mut kept = Ok(());
+    let bound = row.time_limit + BESIDE_THE_LOAD;
+    let ran = attempts.run(&row.arguments(), folder, bound, |line| {
+        if kept.is_ok() {
+            kept = writeln!(file, "{line}");
+        }
+    })?;
+    if attempts.interrupted() {
+        ran.folder.iter().for_each(|run| forget(folder, run));
+        return Ok(None);
+    }
+    kept.with_context(|| log.display().to_string())?;
+    found.took_s = ran.took.as_secs_f64();
+    found.verdict = match ran.verdict() {
+        campaign::Verdict::Valid => Outcome::Legal,
+        campaign::Verdict::Illegal => Outcome::Illegal,
+        campaign::Verdict::Unknown(why) => Outcome::Unknown(why.into_iter().next().unwrap_or_default()),
+        campaign::Verdict::Broken(why) => Outcome::Broken(format!("{why}; see {}", log.display())),
     };
-    if let Some(path) = run_folder(&said) {
+    if let Some(path) = ran.folder {
         found.folder = path;
     }
-    found.verdict = match ended {
-        None => Outcome::Broken(format!(
-            "killed after {:.0} s; see {}",
-            found.took_s,
-            log.display()
-        )),
-        Some(0) => Outcome::Legal,
-        Some(1) => Outcome::Illegal,
-        Some(2) => Outcome::Unknown(doubt(&said).unwrap_or_else(last)),
-        Some(code) => Outcome::Broken(format!("exit code {code}: {}", last())),
-    };
     if found.verdict == Outcome::Illegal {
         date(&mut found)?;
     }
-    Ok(found)
-}
-
-/// Waits for a process; none where it had to be killed.
-fn bounded(child: &mut Child, bound: Duration) -> Result<Option<i32>> {
-    let deadline = Instant::now() + bound;
-    loop {
-        if let Some(status) = child.try_wait().context("waiting for a run")? {
-            return Ok(Some(status.code().unwrap_or(255)));
-        }
-        if Instant::now() > deadline {
-            child.kill().context("ending a run that does not end")?;
-            child.wait().context("waiting for a run")?;
-            return Ok(None);
-        }
-        std::thread::sleep(LOOK_EVERY);
-    }
-}
-
-/// The folder that a run names in its first line.
-fn run_folder(said: &str) -> Option<PathBuf> {
-    let (_, path) = said.lines().next()?.rsplit_once(", ")?;
-    Some(PathBuf::from(path))
-}
-
-fn doubt(said: &str) -> Option<String> {
-    said.lines()
-        .find_map(|line| line.strip_prefix("  - "))
-        .map(str::to_owned)
+    Ok(Some(found))
 }
 
 /// Reads from the run's results when the violation was there to be seen. A run can be illegal without one: a
@@ -369,7 +336,7 @@ mod tests {
     fn every_row_is_a_run_that_can_be_typed() {
         use clap::Parser;
         for row in ROWS {
-            let typed = row.command(Path::new("store"));
+            let typed = [vec!["workloads".to_owned()], row.arguments()].concat();
             let cli = crate::cli::Cli::try_parse_from(&typed).expect("a command line");
             let Some(crate::cli::Command::Run(args)) = cli.command else {
                 panic!("{typed:?}")

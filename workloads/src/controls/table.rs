@@ -1,6 +1,5 @@
 //! The rows: which store under which faults must get which verdict.
 
-use std::path::Path;
 use std::time::Duration;
 
 /// A verdict that a row must get.
@@ -51,9 +50,9 @@ pub struct Row {
 }
 
 impl Row {
-    /// The command line that runs it.
+    /// The arguments of `workloads` that run it, all but the store.
     #[must_use]
-    pub fn command(&self, store: &Path) -> Vec<String> {
+    pub fn arguments(&self) -> Vec<String> {
         let Self {
             system,
             workload,
@@ -66,7 +65,7 @@ impl Row {
             seed,
             ..
         } = self;
-        let mut words = vec!["workloads".to_owned(), "run".to_owned()];
+        let mut words = vec!["run".to_owned()];
         let flags = [
             ("--system", (*system).to_owned()),
             ("--workload", (*workload).to_owned()),
@@ -77,7 +76,6 @@ impl Row {
             ("--keys", keys.to_string()),
             ("--timeout", format!("{}s", timeout.as_secs())),
             ("--seed", seed.to_string()),
-            ("--store", store.display().to_string()),
         ];
         for (flag, value) in flags {
             words.extend([flag.to_owned(), value]);
