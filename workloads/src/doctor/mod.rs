@@ -44,7 +44,7 @@ impl Finding {
     }
 }
 
-/// Examines `system` on one node; returns 0 where nothing is to be mended, else 1.
+/// Examines `system` on one node, alone or the first of several; returns 0 where nothing is to be mended, else 1.
 ///
 /// # Errors
 /// When the node cannot be started: then the file says wrongly how, and the error says what was seen.
@@ -63,7 +63,7 @@ pub fn run(args: &DoctorArgs, system: &System) -> Result<u8> {
         system,
         binary: &binary,
         bug: None,
-        nodes: 1,
+        nodes: usize::from(args.nodes),
         dir: &dir,
         seed: 0,
         net: Net::default(),
@@ -93,8 +93,20 @@ pub fn run(args: &DoctorArgs, system: &System) -> Result<u8> {
 async fn examine(system: &System, args: &DoctorArgs, cluster: &Cluster) -> Result<Vec<Finding>> {
     let client = cluster.client(system, args.timeout)?;
     cluster.wait_ready(system, &client).await?;
-    cluster.set_up(system, &client).await?;
-    println!("{}: one node is up and ready", system.name);
+    cluster
+        .set_up(system, &client)
+        .await
+        .with_context(|| match args.nodes {
+            1 => "some stores serve only as several nodes: try --nodes 3",
+            _ => "the store was not set up",
+        })?;
+    match args.nodes {
+        1 => println!("{}: one node is up and ready", system.name),
+        n => println!(
+            "{}: {n} nodes are up and ready; the first is examined",
+            system.name
+        ),
+    }
     let node = cluster.members.first().context("a cluster of one")?;
     let mut findings = too_trusting(system);
     findings.extend(on_a_node(system, &client, node.client).await);
@@ -136,7 +148,11 @@ pub async fn on_a_node(system: &System, client: &Client, node: SocketAddr) -> Ve
     for trial in trials(system) {
         let outcome = client.invoke(system, node, &trial.invocation).await;
         let complaint = trial.complaint(&outcome);
-        let mark = if complaint.is_some() { "!" } else { "✓" };
+        let mark = match &complaint {
+            Some(_) => "!",
+            None if trial.is_open(&outcome) => "?",
+            None => "✓",
+        };
         println!("  {mark} {:<44} {}", trial.what, shown(&outcome));
         findings.extend(complaint.map(|message| Finding::new(trial.invocation.f, message)));
     }

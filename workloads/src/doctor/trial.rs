@@ -4,6 +4,7 @@ use checker::history::Value;
 
 use crate::generator::Invocation;
 use crate::system::{Outcome, System};
+use crate::workload::transactions::{Step, transaction};
 
 /// One question and what its answer must be.
 #[derive(Debug, Clone)]
@@ -24,12 +25,16 @@ enum Expected {
     Done,
     /// It was compared and not done; a plain fail will do, too.
     Missed { holds: Value },
+    /// It was compared and not done, whatever it shows; a plain fail will do, too.
+    Refused,
+    /// It told something.
+    Told,
     /// Whatever some rule makes of it.
     Anything,
 }
 
 /// The operations whose meaning is known here.
-const KNOWN: [&str; 5] = ["get", "set", "cas", "create", "delete"];
+const KNOWN: [&str; 8] = ["get", "set", "cas", "create", "delete", "append", "txn", "watch"];
 
 /// The trials of a system, in their order.
 #[must_use]
@@ -97,11 +102,54 @@ pub fn trials(system: &System) -> Vec<Trial> {
             expected: gone,
         });
     }
-    let others = system
+    trials.extend(others(system));
+    trials
+}
+
+/// What is known of the other operations that workloads use, and what is not known at all.
+fn others(system: &System) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    let mut trial = |what: &str, invocation: Invocation, expected: Expected| {
+        if system.operation.contains_key(invocation.f) {
+            trials.push(Trial {
+                what: what.to_owned(),
+                invocation,
+                expected,
+            });
+        }
+    };
+    let append = Invocation::new("append", "doctor-append", Value::from("1,"));
+    trial("append", append, Expected::Done);
+    let key = || "doctor-txn".to_owned();
+    let steps = [Step::Set(key(), Value::Int(1)), Step::Get(key())];
+    let one = (key(), Value::Int(1));
+    trial(
+        "txn that sets and reads",
+        transaction(&[], &steps),
+        Expected::Told,
+    );
+    trial(
+        "txn that compares, which must hit",
+        transaction(&[one], &steps),
+        Expected::Told,
+    );
+    let two = (key(), Value::Int(2));
+    trial(
+        "txn that compares, which must miss",
+        transaction(&[two], &steps),
+        Expected::Refused,
+    );
+    let all = [
+        (Value::from("prefix"), Value::from("doctor")),
+        (Value::from("from"), Value::Int(0)),
+    ];
+    let watch = Invocation::new("watch", "", Value::map(all));
+    trial("watch of all of this, from the beginning", watch, Expected::Told);
+    let unknown = system
         .operation
         .keys()
         .filter(|name| !KNOWN.contains(&name.as_str()));
-    trials.extend(others.map(|name| Trial {
+    trials.extend(unknown.map(|name| Trial {
         what: format!("{name} with the value 1"),
         invocation: Invocation::new(
             // Names live as long as the program; a doctor's visit leaks a handful of them.
@@ -115,6 +163,12 @@ pub fn trials(system: &System) -> Vec<Trial> {
 }
 
 impl Trial {
+    /// Whether nobody knows what the outcome should be, and it is none that says anything.
+    #[must_use]
+    pub fn is_open(&self, outcome: &Outcome) -> bool {
+        self.expected == Expected::Anything && matches!(outcome, Outcome::Fail { .. } | Outcome::Info { .. })
+    }
+
     /// What is wrong with `outcome`, and what would mend it; none where it is right.
     #[must_use]
     pub fn complaint(&self, outcome: &Outcome) -> Option<String> {
@@ -132,6 +186,8 @@ impl Trial {
                 Expected::Missed { .. } => {
                     "add a rule with outcome \"mismatch\" (or \"fail\", where it shows nothing) that matches it"
                 }
+                Expected::Refused => "add a rule with outcome \"mismatch\" that matches it",
+                Expected::Told => "add a rule with outcome \"ok\" whose `value` points at what it tells",
                 Expected::Done | Expected::Anything => "add a rule that matches it",
             };
             return Some(format!("no rule for {what}: the store answered {answer}; {mend}"));
@@ -167,6 +223,22 @@ impl Trial {
             )),
             (Expected::Done, Outcome::Ok { .. }) => None,
             (
+                Expected::Told,
+                Outcome::Ok {
+                    value: Some(told), ..
+                },
+            ) if told.as_list().is_some_and(|told| !told.is_empty()) => None,
+            (Expected::Told, Outcome::Ok { .. }) => Some(format!(
+                "{what} told nothing, though there is something to tell: look at `value` of the rule, or at `stream`"
+            )),
+            (Expected::Refused, Outcome::Mismatch { .. } | Outcome::Fail { .. }) => None,
+            (Expected::Refused, Outcome::Ok { .. }) => Some(format!(
+                "{what}, was called ok: the rule must look for what tells a hit from a miss"
+            )),
+            (Expected::Refused, Outcome::Info { error }) => Some(format!(
+                "{what}, is unknown ({error}): add a rule with outcome \"mismatch\" for it"
+            )),
+            (
                 Expected::Missed { holds },
                 Outcome::Mismatch {
                     current: Some(current),
@@ -181,12 +253,13 @@ impl Trial {
             (Expected::Missed { .. }, Outcome::Info { error }) => Some(format!(
                 "{what}, is unknown ({error}): add a rule with outcome \"mismatch\" (or \"fail\") for it"
             )),
-            (Expected::Done, Outcome::Mismatch { .. }) => Some(format!(
+            (Expected::Done | Expected::Told, Outcome::Mismatch { .. }) => Some(format!(
                 "{what}, was called a mismatch, but what it expected was there"
             )),
-            (Expected::Done | Expected::Read(_), Outcome::Fail { error } | Outcome::Info { error }) => {
-                Some(format!("{what} was not ok: the store said {error}"))
-            }
+            (
+                Expected::Done | Expected::Told | Expected::Read(_),
+                Outcome::Fail { error } | Outcome::Info { error },
+            ) => Some(format!("{what} was not ok: the store said {error}")),
             (Expected::Read(_), Outcome::Mismatch { .. }) => Some(format!("{what} cannot mismatch")),
         }
     }

@@ -7,7 +7,7 @@ use crate::generator::Invocation;
 
 /// One step of a transaction.
 #[derive(Debug, Clone)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Read a key.
     Get(String),
     /// Give it a value.
@@ -17,7 +17,7 @@ pub(super) enum Step {
 }
 
 /// A transaction that does `steps` if each key of `compare` holds its value (nothing: does not exist).
-pub(super) fn transaction(compare: &[(String, Value)], steps: &[Step]) -> Invocation {
+pub(crate) fn transaction(compare: &[(String, Value)], steps: &[Step]) -> Invocation {
     let text = |value: &Value| match value {
         Value::Int(number) => json!(number.to_string()),
         other => other.to_json(),
