@@ -10,7 +10,7 @@ fn verdicts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("verdict");
     group.sample_size(10).measurement_time(Duration::from_secs(5));
     let options = CheckOptions {
-        explain: Explain::Prefix,
+        explain: Explain::Nothing,
         time_limit: Some(Duration::from_secs(10)),
         ..CheckOptions::default()
     };

@@ -70,6 +70,9 @@ pub enum Explain {
     Minimal,
     /// Say only how far the history could be explained.
     Prefix,
+    /// Say only that it is one, and which completion could not be explained. No proof, and nothing to show to people:
+    /// for who asks about many histories and wants the verdicts.
+    Nothing,
 }
 
 /// What a cas that failed says.

@@ -24,7 +24,7 @@ use crate::model::{Domain, Invocation, Model, Observed};
 use crate::options::Explain;
 use crate::precheck;
 use crate::subhistory::Moments;
-use crate::verdict::{CoreOperation, Counterexample, CycleEdge, Prefix};
+use crate::verdict::{Anomaly, CoreOperation, Counterexample, CycleEdge, Prefix};
 
 pub use minimal::minimize;
 pub use timeline::timeline;
@@ -55,6 +55,9 @@ pub(crate) fn explain<D: Domain>(
             None => describe(history, domain, moments, &found.operations, found.minimal),
         };
     }
+    if how == Explain::Nothing {
+        return named(history, domain, history.operation(stuck));
+    }
     let stood = moments
         .iter()
         .position(|moment| moment == (stuck, true))
@@ -64,12 +67,34 @@ pub(crate) fn explain<D: Domain>(
     let candidates = candidates(history, domain, prefix);
     let core = match how {
         Explain::Minimal => reduce(history, domain, prefix, &candidates, budget),
-        Explain::Prefix => Core {
+        Explain::Prefix | Explain::Nothing => Core {
             operations: candidates,
             minimal: false,
         },
     };
     describe(history, domain, moments, &core.operations, core.minimal)
+}
+
+/// A violation of which nothing is told but the operation whose completion could not be explained.
+fn named<D: Domain>(history: &History, domain: &D, stuck: Operation<'_>) -> Counterexample {
+    let index = stuck.completed_index().expect("what is stuck completes");
+    Counterexample {
+        sentence: format!("nothing explains the event of index {index}"),
+        anomaly: Anomaly::NoOrder,
+        key: stuck.key(),
+        init: domain.init_value(),
+        operations: vec![show(history, domain, stuck.id(), false)],
+        prefix: Prefix {
+            last_index: index,
+            last_time: stuck.completed_at().expect("what is stuck completes"),
+        },
+        weakened: 0,
+        dropped: 0,
+        minimal: false,
+        faults: Vec::new(),
+        stuck: Vec::new(),
+        cycle: Vec::new(),
+    }
 }
 
 /// The core of a contradiction that shows without a search.

@@ -34,7 +34,8 @@ pub(super) fn convert(from: &Path, to: &Path) -> io::Result<()> {
     explicit.write(Target::JsonLines, out).map_err(io::Error::other)
 }
 
-/// Several measures as one: times added up, and the most memory that any of them took.
+/// Several measures as one: times added up, and the most memory that any of them took. A legal history is explained
+/// by its verdict.
 pub(super) fn sum(measures: &[Measured]) -> Measured {
     let legal = measures
         .iter()
@@ -56,6 +57,6 @@ pub(super) fn sum(measures: &[Measured]) -> Measured {
         wall: all(|measured| measured.wall),
         user: all(|measured| measured.user),
         peak: measures.iter().map(|measured| measured.peak).max().unwrap_or(0),
-        explained: None,
+        explained: Some(all(|measured| measured.explained.unwrap_or(measured.wall))),
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Measured {
     pub(super) load: f64,
     /// From the loaded history to the verdict.
     pub(super) wall: f64,
-    /// The same in time of processors, of all threads; ours with what the system spends on our behalf.
+    /// The same in time of processors, of all threads, with what the system spends on their behalf.
     pub(super) user: f64,
     /// The most memory that the process ever held, history and all.
     pub(super) peak: u64,
@@ -64,12 +64,12 @@ pub(super) fn here(file: &Path, time: Duration, memory: u64) -> io::Result<()> {
         let (wall, user) = (began.elapsed().as_secs_f64(), user_time() - before);
         Ok::<_, io::Error>((analysis.verdict, wall, user))
     };
-    let (verdict, mut wall, mut user) = judge(Explain::Prefix)?;
+    let (verdict, mut wall, mut user) = judge(Explain::Nothing)?;
     let peak = peak_memory();
     // Clocks of processors tick too coarsely for what is short.
     let mut times = 1.0;
     while wall < ENOUGH {
-        let (_, more_wall, more_user) = judge(Explain::Prefix)?;
+        let (_, more_wall, more_user) = judge(Explain::Nothing)?;
         (wall, user, times) = (wall + more_wall, user + more_user, times + 1.0);
     }
     (wall, user) = (wall / times, user / times);
@@ -184,22 +184,11 @@ fn told(command: &mut Command) -> io::Result<Measured> {
     serde_json::from_slice(&ended.stdout).map_err(io::Error::other)
 }
 
-/// Seconds of processor time of this process so far, of all its threads that still run. The scheduler counts in
-/// nanoseconds, as of its last tick; where it does not tell, the system counts in ticks.
+/// Seconds of processor time of this process so far: of all threads, and what the system spent on their behalf.
+/// Where it is split between the two is only sampled; the sum is exact.
 fn user_time() -> f64 {
-    let threads = fs::read_dir("/proc/self/task").ok();
-    let told = threads.and_then(|threads| {
-        let nanos = threads.map(|thread| {
-            let stat = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
-            stat.split(' ').next()?.parse::<u64>().ok()
-        });
-        nanos.sum::<Option<u64>>()
-    });
-    if let Some(nanos) = told.filter(|nanos| *nanos > 0) {
-        return nanos as f64 / 1e9;
-    }
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may ask for its own usage");
-    usage.user_time().num_microseconds() as f64 / 1e6
+    (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6
 }
 
 /// The most memory that this process has held so far, where the system tells; otherwise nothing.
