@@ -15,7 +15,7 @@ use crate::model::{Domain, RegisterRules, Registers};
 use crate::options::CasFail;
 use crate::oracle;
 use crate::precheck;
-use crate::replay::replay;
+use crate::replay::{replay, replay_on_values};
 use crate::subhistory::{Moments, Subhistories};
 use crate::{CheckOptions, Monitor, Proof, Status, Verdict, check, verify};
 
@@ -207,6 +207,15 @@ fn agree(history: &History, init: Value, context: &str) -> bool {
             "{context}: {witness:?} is no contradiction"
         );
     }
+    if let Some(order) = domain.glance(history, &moments) {
+        assert!(
+            legal,
+            "{context}: an order is found at a glance that the oracle has not"
+        );
+        assert_eq!(replay(&domain, &moments, &order), Ok(()), "{context}: {order:?}");
+        replays_alike(&domain, &moments, order, context);
+    }
+    replays_alike(&domain, &moments, moments.invoked().collect(), context);
     match engine::decide(&problem) {
         Blocks::Legal(calls) => {
             assert!(legal, "{context}: blocks have an order that the oracle has not");
@@ -294,6 +303,18 @@ fn agree(history: &History, init: Value, context: &str) -> bool {
         Verdict::Unknown(limit) => panic!("{context}: {limit}"),
     }
     legal
+}
+
+/// Orders close to this one are found as good or bad on words as they are on values.
+fn replays_alike(domain: &Registers, moments: &Moments<'_>, mut order: Vec<OpId>, context: &str) {
+    for at in 0..order.len() {
+        assert_eq!(
+            replay(domain, moments, &order),
+            replay_on_values(domain, moments, &order),
+            "{context}: {order:?}"
+        );
+        order.swap(at, 0);
+    }
 }
 
 /// Judges a core by the oracle alone.
@@ -437,7 +458,7 @@ const PATIENCE: u64 = 20_000;
 fn engines_agree_with_each_other_on_longer_histories() {
     let domain = registers(Value::Nil);
     let budget = Budget::new(None, None);
-    let (mut verdicts, mut unknown) = ([0u64; 2], 0u64);
+    let (mut verdicts, mut unknown, mut at_a_glance) = ([0u64; 2], 0u64, 0u64);
     for seed in crate::generate::seeds(first_seed() ^ 0x1e57, cases() / 10) {
         let mut simulation = small(seed);
         simulation.operations *= 3;
@@ -452,6 +473,10 @@ fn engines_agree_with_each_other_on_longer_histories() {
         let subhistories = whole(&history);
         let moments = subhistories.moments(&history, 0);
         let mut problem = domain.compile(&history, &moments);
+        if let Some(order) = domain.glance(&history, &moments) {
+            assert_eq!(replay(&domain, &moments, &order), Ok(()), "{context}: {order:?}");
+            at_a_glance += 1;
+        }
         let patient = || budget.meter().patient(PATIENCE);
         let searches = [
             engine::search(&mut problem, &mut budget.meter()),
@@ -486,8 +511,12 @@ fn engines_agree_with_each_other_on_longer_histories() {
         verdicts[usize::from(legal)] += 1;
     }
     println!(
-        "seed {}: {verdicts:?} illegal and legal; {unknown} searches gave up",
+        "seed {}: {verdicts:?} illegal and legal, {at_a_glance} at a glance; {unknown} searches gave up",
         first_seed()
+    );
+    assert!(
+        at_a_glance > verdicts[1] / 5,
+        "many that are legal must show it at a glance"
     );
     assert!(
         unknown < cases() / 10,

@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 
-use crate::history::{NEVER, OpId, Operation};
-use crate::model::{Domain, Model, Observed};
+use crate::history::{NEVER, OpId, Operation, Outcome};
+use crate::model::{Domain, Model, Observed, Stepped, WordRegister};
 use crate::subhistory::{Moments, Places};
 
 /// Why an order is no linearization.
@@ -29,6 +29,36 @@ pub(crate) fn replay<D: Domain>(
     moments: &Moments<'_>,
     order: &[OpId],
 ) -> Result<(), ReplayError> {
+    match retrace(domain, moments, order, domain.words(moments.history())) {
+        Ok(Said::All) => Ok(()),
+        Ok(Said::NotAll) => retrace(domain, moments, order, None).map(|_| ()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same without words.
+#[cfg(test)]
+pub(crate) fn replay_on_values<D: Domain>(
+    domain: &D,
+    moments: &Moments<'_>,
+    order: &[OpId],
+) -> Result<(), ReplayError> {
+    retrace(domain, moments, order, None).map(|_| ())
+}
+
+/// Whether words said everything that they were asked.
+enum Said {
+    All,
+    NotAll,
+}
+
+/// Replays an order on words, or without them on values.
+fn retrace<D: Domain>(
+    domain: &D,
+    moments: &Moments<'_>,
+    order: &[OpId],
+    mut words: Option<WordRegister<'_>>,
+) -> Result<Said, ReplayError> {
     let places = Places::of(moments);
     let mut seen = vec![false; places.len()];
     let (mut near, ties) = (0, moments.has_ties());
@@ -59,6 +89,13 @@ pub(crate) fn replay<D: Domain>(
         {
             return Err(ReplayError::OutOfTime(op, before));
         }
+        if let Some(words) = &mut words {
+            match words.step(operation, moments.is_complete(op)) {
+                Stepped::On => continue,
+                Stepped::Impossible => return Err(ReplayError::Impossible(op)),
+                Stepped::Unsaid => return Ok(Said::NotAll),
+            }
+        }
         let call = domain.call(operation, moments.is_complete(op)).ok().flatten();
         let call = call.ok_or(ReplayError::OutOfPlace(op))?;
         state = domain
@@ -71,13 +108,17 @@ pub(crate) fn replay<D: Domain>(
             return Err(ReplayError::Missing(op));
         }
     }
-    Ok(())
+    Ok(Said::All)
 }
 
 /// Whether an operation must have taken effect.
 pub(crate) fn must_count<D: Domain>(domain: &D, moments: &Moments<'_>, op: OpId) -> bool {
     let operation = moments.operation(op);
-    let complete = moments.is_complete(op) && operation.record().completed != NEVER;
+    let record = operation.record();
+    let complete = moments.is_complete(op) && record.completed != NEVER;
+    if !complete || record.outcome == Outcome::Info {
+        return false;
+    }
     let call = domain.call(operation, complete).ok().flatten();
     call.is_some_and(|call| call.result != Observed::Unknown)
 }

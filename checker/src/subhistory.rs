@@ -29,14 +29,28 @@ impl Subhistories {
         let mut keys = Vec::new();
         let mut sizes: Vec<usize> = Vec::new();
         let mut key_of = Vec::with_capacity(history.records.len());
+        let mut latest = None;
         for record in &history.records {
-            let number = *numbers.entry(record.key).or_insert_with(|| {
-                keys.push(record.key);
-                sizes.push(0);
-                keys.len() as u32 - 1
-            });
+            let number = match latest {
+                Some((key, number)) if key == record.key => number,
+                _ => *numbers.entry(record.key).or_insert_with(|| {
+                    keys.push(record.key);
+                    sizes.push(0);
+                    keys.len() as u32 - 1
+                }),
+            };
+            latest = Some((record.key, number));
             sizes[number as usize] += 1 + usize::from(record.completed != NEVER);
             key_of.push(number);
+        }
+        if keys.len() == 1 {
+            let moments = in_order(history);
+            let starts = vec![0, moments.len()];
+            return Subhistories {
+                keys,
+                moments,
+                starts,
+            };
         }
         let mut starts = vec![0; keys.len() + 1];
         for (at, size) in sizes.iter().enumerate() {
@@ -177,6 +191,10 @@ impl<'a> Moments<'a> {
             );
         }
         std::hint::black_box(seen);
+    }
+
+    pub(crate) fn history(&self) -> &'a History {
+        self.history
     }
 
     pub(crate) fn packed(&self) -> &'a [u32] {

@@ -15,6 +15,8 @@
 //! there; those are put into the order afterwards. Where one finds no place, blocks close by are moved, as far as
 //! they may be, until it does; where that fails the search decides.
 
+use std::ops::Range;
+
 use super::machine::{Machine, Shape, StateId};
 use super::problem::{CallId, NEVER, Need, Problem, Span};
 
@@ -71,15 +73,16 @@ pub(crate) fn decide<M: Machine>(problem: &Problem<M>) -> Blocks {
     let Some(clusters) = clusters.with_seen() else {
         return Blocks::Illegal;
     };
-    let Some(mut blocks) = clusters.blocks() else {
+    let Some((mut blocks, mut calls)) = clusters.blocks() else {
         return Blocks::Illegal;
     };
-    blocks.sort_by_key(|block| block.place);
+    // No two blocks have one place.
+    blocks.sort_unstable_by_key(|block| block.place);
     let mut used = 0;
     for repair in 0..REPAIRS {
         let order: Vec<CallId> = blocks
             .iter()
-            .flat_map(|block| block.calls.iter().copied())
+            .flat_map(|block| block.of(&calls).iter().copied())
             .collect();
         if !clusters.in_time(&order) {
             // Sorted, they are in time if they can be.
@@ -109,7 +112,8 @@ pub(crate) fn decide<M: Machine>(problem: &Problem<M>) -> Blocks {
             if clusters.holds_throughout(differs, value) {
                 return Blocks::Illegal;
             }
-            if !clusters.make_room(problem, &mut blocks, differs, value, near, &mut used) {
+            let room = Room { differs, value, near };
+            if !clusters.make_room(problem, &mut blocks, &mut calls, room, &mut used) {
                 return Blocks::NotApplicable;
             }
         }
@@ -139,13 +143,27 @@ struct Clusters {
 
 /// A run of calls that nothing else can come into.
 struct Block {
-    calls: Vec<CallId>,
+    /// Where they are among the calls of all blocks.
+    calls: Range<usize>,
     /// min(f, s), shifted to make room for the block that was there from the beginning.
     place: u32,
     /// f
     first_completed: u32,
     /// s
     last_invoked: u32,
+}
+
+impl Block {
+    fn of<'a>(&self, calls: &'a [CallId]) -> &'a [CallId] {
+        &calls[self.calls.clone()]
+    }
+}
+
+/// What must be made room for: an observation that this value was not there, at a block of this number.
+struct Room {
+    differs: CallId,
+    value: StateId,
+    near: usize,
 }
 
 impl Clusters {
@@ -274,8 +292,8 @@ impl Clusters {
         Some(self)
     }
 
-    /// Every block; nothing if one contradicts itself.
-    fn blocks(&self) -> Option<Vec<Block>> {
+    /// Every block and the calls of all; nothing if one contradicts itself.
+    fn blocks(&self) -> Option<(Vec<Block>, Vec<CallId>)> {
         let mut next_of = vec![None; self.of.len()];
         let mut seen = 0;
         for (at, cluster) in self.of.iter().enumerate().filter(|(_, cluster)| cluster.seen) {
@@ -284,13 +302,13 @@ impl Clusters {
                 next_of[from.0 as usize] = Some(at);
             }
         }
-        let mut blocks = Vec::new();
+        let (mut blocks, mut calls) = (Vec::new(), Vec::with_capacity(self.spans.len()));
         let mut visited = 0;
         for (at, cluster) in self.of.iter().enumerate() {
             if !cluster.seen || cluster.from.is_some() {
                 continue;
             }
-            let mut calls = Vec::new();
+            let start = calls.len();
             let (mut first_completed, mut last_invoked) = (NEVER, 0);
             let mut stage = Some(at);
             while let Some(at) = stage {
@@ -318,9 +336,9 @@ impl Clusters {
             } else {
                 first_completed.min(last_invoked) + 1
             };
-            if !calls.is_empty() {
+            if calls.len() > start {
                 blocks.push(Block {
-                    calls,
+                    calls: start..calls.len(),
                     place,
                     first_completed,
                     last_invoked,
@@ -328,7 +346,7 @@ impl Clusters {
             }
         }
         // Exchanges that only lead to one another begin nowhere.
-        (visited == seen).then_some(blocks)
+        (visited == seen).then_some((blocks, calls))
     }
 
     /// Whether nothing in the order had completed before something earlier in it was invoked.
@@ -360,24 +378,24 @@ impl Clusters {
             });
         }
         // The first gap after which the value is another.
-        let mut change = vec![values.len(); values.len()];
+        let mut change = vec![values.len() as u32; values.len()];
         for gap in (0..values.len() - 1).rev() {
             change[gap] = if values[gap + 1] == values[gap] {
                 change[gap + 1]
             } else {
-                gap + 1
+                gap as u32 + 1
             };
         }
         // Per moment: the least gap after everything completed by then, and the greatest before everything
         // invoked from then on.
-        let mut least = vec![0usize; self.moments + 1];
-        let mut most = vec![order.len(); self.moments + 1];
+        let mut least = vec![0u32; self.moments + 1];
+        let mut most = vec![order.len() as u32; self.moments + 1];
         for (place, call) in order.iter().enumerate() {
             let span = self.spans[call.0 as usize];
             if span.completed != NEVER {
-                least[span.completed as usize + 1] = place + 1;
+                least[span.completed as usize + 1] = place as u32 + 1;
             }
-            most[span.invoked as usize] = place;
+            most[span.invoked as usize] = place as u32;
         }
         for at in 1..=self.moments {
             least[at] = least[at].max(least[at - 1]);
@@ -386,9 +404,8 @@ impl Clusters {
             most[at] = most[at].min(most[at + 1]);
         }
         // By invocation; one that completed before another was invoked must not come behind it.
-        let mut placed: Vec<(usize, u32, CallId)> = Vec::new();
+        let mut placed: Vec<(u32, u32, CallId)> = Vec::new();
         let mut homeless = Vec::new();
-        let mut done: Vec<(u32, usize)> = Vec::new();
         let mut after_done = 0;
         let mut waiting = std::collections::BinaryHeap::new();
         for &(call, value) in &self.differs {
@@ -398,15 +415,14 @@ impl Clusters {
                     break;
                 }
                 waiting.pop();
-                done.push((completed, gap));
                 after_done = after_done.max(gap);
             }
             let mut gap = least[span.invoked as usize].max(after_done);
-            if values[gap] == value {
-                gap = change[gap];
+            if values[gap as usize] == value {
+                gap = change[gap as usize];
             }
-            if gap > most[span.completed as usize] || gap >= values.len() {
-                homeless.push((call, value, least[span.invoked as usize]));
+            if gap > most[span.completed as usize] || gap as usize >= values.len() {
+                homeless.push((call, value, least[span.invoked as usize] as usize));
                 continue;
             }
             waiting.push(std::cmp::Reverse((span.completed, gap)));
@@ -420,7 +436,7 @@ impl Clusters {
         let mut placed = placed.into_iter().peekable();
         for (gap, call) in order.iter().copied().map(Some).chain([None]).enumerate() {
             while let Some(&(at, _, differs)) = placed.peek()
-                && at == gap
+                && at as usize == gap
             {
                 placed.next();
                 whole.push(differs);
@@ -450,9 +466,8 @@ impl Clusters {
         &self,
         problem: &Problem<M>,
         blocks: &mut [Block],
-        differs: CallId,
-        value: StateId,
-        near: usize,
+        calls: &mut Vec<CallId>,
+        Room { differs, value, near }: Room,
         used: &mut usize,
     ) -> bool {
         let (from, to) = (
@@ -461,34 +476,33 @@ impl Clusters {
         );
         let window = &mut blocks[from..to];
         let makes = |block: &Block| {
-            block
-                .calls
-                .iter()
-                .any(|call| self.makes(problem, *call) == Some(value))
+            let mut own = block.of(calls).iter();
+            own.any(|call| self.makes(problem, *call) == Some(value))
         };
         let Some(at) = window.iter().position(makes) else {
             return false;
         };
-        if self.has_place(problem, window, differs, value) {
+        if self.has_place(problem, window, calls, differs, value) {
             return true;
         }
         // A write of unknown outcome that nobody saw may have ended it.
         let block = &mut window[at];
-        let ends_with = block
-            .calls
-            .iter()
-            .rev()
-            .find_map(|call| self.makes(problem, *call));
+        let mut last_first = block.of(calls).iter().rev();
+        let ends_with = last_first.find_map(|call| self.makes(problem, *call));
         if ends_with == Some(value)
             && let Some(&unseen) = self.unseen.get(*used)
             && self.spans[unseen.0 as usize].invoked <= block.last_invoked
         {
-            block.calls.push(unseen);
-            if self.has_place(problem, window, differs, value) {
+            let alone = block.calls.clone();
+            let start = calls.len();
+            calls.extend_from_within(alone.clone());
+            calls.push(unseen);
+            block.calls = start..calls.len();
+            if self.has_place(problem, window, calls, differs, value) {
                 *used += 1;
                 return true;
             }
-            window[at].calls.pop();
+            window[at].calls = alone;
         }
         // The block itself, later or earlier; or one that comes after it, to right behind it.
         for distance in 1..=MOVED {
@@ -498,7 +512,7 @@ impl Clusters {
             for (old, new) in [later, earlier, closer].into_iter().flatten() {
                 if self.may_move(window, old, new) {
                     turn(window, old, new);
-                    if self.has_place(problem, window, differs, value) {
+                    if self.has_place(problem, window, calls, differs, value) {
                         return true;
                     }
                     turn(window, new, old);
@@ -536,11 +550,12 @@ impl Clusters {
         &self,
         problem: &Problem<M>,
         blocks: &[Block],
+        calls: &[CallId],
         differs: CallId,
         value: StateId,
     ) -> bool {
         let span = self.spans[differs.0 as usize];
-        let calls = || blocks.iter().flat_map(|block| block.calls.iter().copied());
+        let calls = || blocks.iter().flat_map(|block| block.of(calls).iter().copied());
         let least = calls()
             .enumerate()
             .filter(|(_, call)| self.spans[call.0 as usize].completed < span.invoked)

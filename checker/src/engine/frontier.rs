@@ -149,6 +149,25 @@ struct Frontier<B> {
     tried: usize,
     /// Bytes that are held beside this.
     beside: u64,
+    bench: Bench<B>,
+}
+
+/// Room to work in, empty between two completions, so that it need not be asked for at each.
+#[derive(Debug)]
+struct Bench<B> {
+    passed: Vec<Kept<B>>,
+    waiting: Vec<Kept<B>>,
+    tried: Vec<Configuration<B>>,
+}
+
+impl<B> Default for Bench<B> {
+    fn default() -> Self {
+        Bench {
+            passed: Vec::new(),
+            waiting: Vec::new(),
+            tried: Vec::new(),
+        }
+    }
 }
 
 impl<M: Machine, B: Mask> Search<'_, M, B> {
@@ -406,10 +425,12 @@ impl<M: Machine, B: Mask> Search<'_, M, B> {
         breadth: Breadth,
         meter: &mut Meter<'_>,
     ) -> Result<(), Exhausted> {
-        let mut passed = Vec::with_capacity(level.kept.len());
+        let Bench {
+            mut passed,
+            mut waiting,
+            mut tried,
+        } = mem::take(&mut frontier.bench);
         let mut tries = breadth.tries;
-        let mut waiting: Vec<Kept<B>> = Vec::new();
-        let mut tried: Vec<Configuration<B>> = Vec::new();
         let mut before = mem::take(&mut level.kept);
         let count = before.len();
         level.trail = before[0].trail;
@@ -464,6 +485,11 @@ impl<M: Machine, B: Mask> Search<'_, M, B> {
             }
         }
         level.kept = passed;
+        frontier.bench = Bench {
+            passed: before,
+            waiting,
+            tried,
+        };
         Ok(())
     }
 
@@ -561,6 +587,7 @@ impl<B: Mask> Frontier<B> {
             checkpoints: Vec::new(),
             tried: 0,
             beside: 0,
+            bench: Bench::default(),
         }
     }
 

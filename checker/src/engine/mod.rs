@@ -3,6 +3,7 @@
 mod blocks;
 mod budget;
 mod frontier;
+mod glance;
 mod lessons;
 mod machine;
 mod mask;
@@ -18,6 +19,7 @@ mod window;
 
 pub(crate) use blocks::{Blocks, Observes, decide};
 pub(crate) use budget::{Budget, Exhausted, Meter};
+pub(crate) use glance::{Deed, Glance, Glimpsed, VALUES};
 pub(crate) use machine::{ClassId, DynMachine, Machine, Shape, StateId};
 pub(crate) use order::order;
 pub(crate) use problem::{Call, CallId, Moment, NEVER, Need, Packed, Problem, Span};

@@ -500,8 +500,8 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
                 self.consider_slot(here, slot, demanded, &left);
             }
         }
-        let available: Vec<(ClassId, u32)> = self.window.available().collect();
-        for (class, count) in available {
+        for place in 0..self.window.offers() {
+            let (class, count) = self.window.offer(place);
             let twin = self.tried.iter().any(|&(tried, ..)| tried == class);
             let in_turn = self.is_in_turn(here, self.window.before_optional(class));
             if !twin && in_turn && self.usages.count(here.used, class) < count {
@@ -620,8 +620,8 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             }
         }
         if !useful {
-            let available: Vec<(ClassId, u32)> = self.window.available().collect();
-            useful = available.into_iter().any(|(class, count)| {
+            useful = (0..self.window.offers()).any(|place| {
+                let (class, count) = self.window.offer(place);
                 let enabled = match self.problem.machine.shape(class) {
                     Shape::Exchange(from, _) => from == next,
                     Shape::Total => self.leads_on(next, class),

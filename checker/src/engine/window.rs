@@ -114,13 +114,15 @@ impl<B: Mask> Window<B> {
         self.kinds[call.0 as usize]
     }
 
-    /// Classes of which operations of unknown outcome were invoked so far, and how many of each.
-    pub(crate) fn available(&self) -> impl Iterator<Item = (ClassId, u32)> {
-        self.optional
-            .iter()
-            .copied()
-            .zip(self.available.iter().copied())
-            .filter(|&(_, count)| count > 0)
+    /// How many classes have operations of unknown outcome, wherever they are invoked.
+    pub(crate) fn offers(&self) -> usize {
+        self.optional.len()
+    }
+
+    /// One of those classes, and how many such operations of it were invoked so far.
+    #[inline]
+    pub(crate) fn offer(&self, place: usize) -> (ClassId, u32) {
+        (self.optional[place], self.available[place])
     }
 
     /// How many operations of a class and of unknown outcome were invoked so far.

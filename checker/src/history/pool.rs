@@ -43,6 +43,12 @@ impl Word {
         (self.0 & 1 == 1 && number >= 0).then_some(number as usize)
     }
 
+    /// Whether it stands for a list of two, of which equal ones have different words, or for no value at all.
+    #[inline]
+    pub(crate) fn is_pair(self) -> bool {
+        self.0 & 0b11 == PAIR
+    }
+
     /// `None` for [`Word::ABSENT`].
     pub(crate) fn present(self) -> Option<Word> {
         (self != Word::ABSENT).then_some(self)

@@ -3,8 +3,10 @@
 use rustc_hash::FxHashSet;
 
 use super::register::{FUNCTIONS, Function, RegisterRules, Versioned, appended, register_call};
-use super::register_machine::{RegisterMachine, compile_register};
-use super::{Invocation, Model};
+use super::register_compiler::compile_register;
+use super::register_glance::glance_at_register;
+use super::register_machine::RegisterMachine;
+use super::{Invocation, Model, WordRegister};
 use crate::engine::{Machine, Problem};
 use crate::history::{Flaw, History, OpId, Operation, Value};
 use crate::subhistory::Moments;
@@ -32,6 +34,16 @@ pub(crate) trait Domain: Sync {
 
     /// Some moments as a problem for an engine.
     fn compile<'a>(&'a self, history: &'a History, moments: &Moments<'a>) -> Problem<Self::Compiled<'a>>;
+
+    /// An order that explains some moments, where one is found at the first glance. Nothing says nothing.
+    fn glance(&self, _history: &History, _moments: &Moments<'_>) -> Option<Vec<OpId>> {
+        None
+    }
+
+    /// The rules on words, where they can be had so.
+    fn words<'a>(&'a self, _history: &'a History) -> Option<WordRegister<'a>> {
+        None
+    }
 
     /// Whether states are values that operations only compare with those that they name.
     fn compares_values(&self) -> bool {
@@ -99,6 +111,14 @@ impl Domain for Registers {
 
     fn compile<'a>(&'a self, history: &'a History, moments: &Moments<'a>) -> Problem<RegisterMachine> {
         compile_register(history, &self.rules, moments)
+    }
+
+    fn glance(&self, history: &History, moments: &Moments<'_>) -> Option<Vec<OpId>> {
+        glance_at_register(history, &self.rules, moments)
+    }
+
+    fn words<'a>(&'a self, history: &'a History) -> Option<WordRegister<'a>> {
+        Some(WordRegister::new(history, &self.rules))
     }
 
     fn validate(&self, history: &History) -> Result<(), (OpId, Flaw)> {

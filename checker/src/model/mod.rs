@@ -11,9 +11,12 @@ mod multi_register;
 mod power_set;
 mod queue;
 mod register;
+mod register_compiler;
+mod register_glance;
 mod register_machine;
 mod set;
 mod text;
+mod words;
 
 use std::fmt;
 use std::hash::Hash;
@@ -30,6 +33,7 @@ pub(crate) use queue::{Bag, Fifo};
 pub(crate) use register::{FUNCTIONS, Function, RegisterRules, appended, is_mismatch};
 use serde::Serialize;
 pub(crate) use set::Set;
+pub(crate) use words::{Stepped, WordRegister};
 
 use crate::history::{Name, Value};
 

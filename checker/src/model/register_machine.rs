@@ -1,40 +1,45 @@
 //! The register compiled: values are numbers, and the engines know what overwrites and what exchanges.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::growing;
-use super::register::{Function, RegisterRules, appended, is_mismatch};
-use super::text::{Beginnings, Growth, Piece, Spine, TextHash, Texts};
-use crate::engine::{
-    Blocks, Call, CallId, ClassId, Machine, Moment, Need, Observes, Packed, Problem, Shape, StateId,
-};
-use crate::history::{History, OpId, Operation, Outcome, Record, Value, Word};
-use crate::subhistory::Moments;
+use super::text::{Beginnings, Growth, Piece, TextHash, Texts};
+use crate::engine::{Blocks, ClassId, Machine, Observes, Problem, Shape, StateId};
 
 /// What the operations of a class do. Values are states unless revisions are known; then a state is a value
 /// with a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Effect {
+pub(super) enum Effect {
     /// The value is this.
     Reads(StateId),
     /// The value is another.
     Differs(StateId),
     /// It cannot have been: a mismatch that found what was expected.
     Impossible,
-    /// The value becomes this; with a revision, if one was told.
-    Writes(StateId, Option<i64>),
+    /// The value becomes this.
+    Writes(StateId),
     /// The first value becomes the second.
     Exchanges(StateId, StateId),
-    /// With revisions: if the value is the first (where given) and the revision is `asked` (where it was), the
-    /// second.
-    ExchangesRevision {
+    /// The text grows by this piece.
+    Appends(u32),
+    /// Revisions are known, and this is what the operation does to them: a place among the versioned.
+    Versioned(u32),
+}
+
+/// What an operation does where revisions are known. Apart, since few histories know any and effects are many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Versioned {
+    /// The value becomes this; with a revision, if one was told.
+    Writes(StateId, Option<i64>),
+    /// If the value is the first (where given) and the revision is `asked` (where it was), the second.
+    Exchanges {
         from: Option<StateId>,
         asked: Option<i64>,
         to: StateId,
         told: Option<i64>,
     },
     /// The revision is another, or the value is (where given); and the value is `current` where that was told.
-    DiffersRevision {
+    Differs {
         from: Option<StateId>,
         asked: i64,
         current: Option<StateId>,
@@ -46,17 +51,18 @@ enum Effect {
 /// The register of one subhistory.
 #[derive(Debug)]
 pub(crate) struct RegisterMachine {
-    effects: Vec<Effect>,
-    init: StateId,
-    pieces: Vec<Piece>,
-    texts: Texts,
+    pub(super) effects: Vec<Effect>,
+    pub(super) versioned: Vec<Versioned>,
+    pub(super) init: StateId,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) texts: Texts,
     /// The next number for a value that only appending makes.
-    next_value: u32,
-    beginnings: Beginnings,
-    growth: Option<Growth>,
-    revisions: Option<Revisions>,
+    pub(super) next_value: u32,
+    pub(super) beginnings: Beginnings,
+    pub(super) growth: Option<Growth>,
+    pub(super) revisions: Option<Revisions>,
     /// The longest text that was read, where the key is only appended to and read.
-    longest: Option<Box<str>>,
+    pub(super) longest: Option<Box<str>>,
 }
 
 /// What an operation does to a text that is only appended to and read.
@@ -71,13 +77,13 @@ const LOST: StateId = StateId(u32::MAX);
 
 /// States with revisions, numbered as they are met.
 #[derive(Debug, Default)]
-struct Revisions {
+pub(super) struct Revisions {
     states: Vec<(StateId, Option<i64>)>,
     numbers: FxHashMap<(StateId, Option<i64>), StateId>,
 }
 
 impl Revisions {
-    fn number(&mut self, value: StateId, rev: Option<i64>) -> StateId {
+    pub(super) fn number(&mut self, value: StateId, rev: Option<i64>) -> StateId {
         let next = StateId(self.states.len() as u32);
         let number = *self.numbers.entry((value, rev)).or_insert(next);
         if number == next {
@@ -102,26 +108,26 @@ impl Machine for RegisterMachine {
         match self.effects[class.0 as usize] {
             Effect::Reads(value) => (state == value).then_some(state),
             Effect::Differs(value) => (state != value).then_some(state),
-            Effect::Writes(value, _) => Some(value),
+            Effect::Writes(value) => Some(value),
             Effect::Exchanges(from, to) => (state == from).then_some(to),
-            Effect::Appends { piece, .. } => Some(self.append(state, piece)),
+            Effect::Appends(piece) => Some(self.append(state, piece)),
             Effect::Impossible => None,
-            Effect::ExchangesRevision { .. } | Effect::DiffersRevision { .. } => {
-                unreachable!("revisions are known where one is asked for")
-            }
+            Effect::Versioned(_) => unreachable!("revisions are known where one is asked for"),
         }
     }
 
     #[inline]
     fn shape(&self, class: ClassId) -> Shape {
         match self.effects[class.0 as usize] {
-            Effect::Reads(_) | Effect::Differs(_) | Effect::DiffersRevision { .. } | Effect::Impossible => {
-                Shape::Observation
-            }
-            Effect::Exchanges(from, to) if self.revisions.is_none() => Shape::Exchange(from, to),
-            Effect::Writes(to, _) if self.revisions.is_none() => Shape::Overwrite(to),
-            Effect::Appends { .. } => Shape::Total,
-            _ => Shape::General,
+            Effect::Reads(_) | Effect::Differs(_) | Effect::Impossible => Shape::Observation,
+            Effect::Exchanges(from, to) => Shape::Exchange(from, to),
+            Effect::Writes(to) => Shape::Overwrite(to),
+            Effect::Appends(_) => Shape::Total,
+            Effect::Versioned(place) => match self.versioned[place as usize] {
+                Versioned::Differs { .. } => Shape::Observation,
+                Versioned::Appends { .. } => Shape::Total,
+                Versioned::Writes(..) | Versioned::Exchanges { .. } => Shape::General,
+            },
         }
     }
 
@@ -186,7 +192,7 @@ impl RegisterMachine {
     pub(crate) fn grown(&self, class: ClassId) -> Grown {
         match self.effects[class.0 as usize] {
             Effect::Reads(state) => Grown::Read(state, self.text(state)),
-            Effect::Appends { piece, .. } => Grown::Append(self.pieces[piece as usize].hash()),
+            Effect::Appends(piece) => Grown::Append(self.pieces[piece as usize].hash()),
             _ => Grown::Otherwise,
         }
     }
@@ -218,26 +224,28 @@ impl RegisterMachine {
             Effect::Reads(seen) => (value == seen).then_some((value, rev))?,
             Effect::Differs(expected) => (value != expected).then_some((value, rev))?,
             Effect::Impossible => return None,
-            Effect::Writes(to, told) => (to, told),
-            Effect::Exchanges(from, to) => {
-                unreachable!("with revisions, {from:?} is exchanged for {to:?} by revision")
+            effect @ (Effect::Writes(_) | Effect::Exchanges(..) | Effect::Appends(_)) => {
+                unreachable!("where revisions are known {effect:?} has one")
             }
-            Effect::ExchangesRevision {
-                from,
-                asked,
-                to,
-                told,
-            } => {
-                let other_rev = asked.is_some_and(|asked| rev.is_some_and(|rev| rev != asked));
-                let wrong = from.is_some_and(|from| from != value) || other_rev;
-                (!wrong).then_some((to, told))?
-            }
-            Effect::DiffersRevision { from, asked, current } => {
-                let right = from.is_none_or(|from| from == value) && rev == Some(asked);
-                let told_so = current.is_none_or(|current| current == value);
-                (!right && told_so).then_some((value, rev))?
-            }
-            Effect::Appends { piece, told } => (self.append(value, piece), told),
+            Effect::Versioned(place) => match self.versioned[place as usize] {
+                Versioned::Writes(to, told) => (to, told),
+                Versioned::Exchanges {
+                    from,
+                    asked,
+                    to,
+                    told,
+                } => {
+                    let other_rev = asked.is_some_and(|asked| rev.is_some_and(|rev| rev != asked));
+                    let wrong = from.is_some_and(|from| from != value) || other_rev;
+                    (!wrong).then_some((to, told))?
+                }
+                Versioned::Differs { from, asked, current } => {
+                    let right = from.is_none_or(|from| from == value) && rev == Some(asked);
+                    let told_so = current.is_none_or(|current| current == value);
+                    (!right && told_so).then_some((value, rev))?
+                }
+                Versioned::Appends { piece, told } => (self.append(value, piece), told),
+            },
         };
         Some(
             self.revisions
@@ -245,390 +253,5 @@ impl RegisterMachine {
                 .expect("asked by the caller")
                 .number(value, rev),
         )
-    }
-}
-
-/// What was written: some logs say it only in the completion.
-fn given(record: &Record) -> Word {
-    if record.input == Word::NIL && record.outcome == Outcome::Ok {
-        record.output
-    } else {
-        record.input
-    }
-}
-
-/// Numbers for values and classes while a subhistory is compiled.
-struct Compiler<'h> {
-    history: &'h History,
-    rules: &'h RegisterRules,
-    /// What each function of the history is here.
-    functions: Vec<Option<Function>>,
-    /// The numbers of small whole numbers, where they have one.
-    small: Vec<Option<StateId>>,
-    /// No whole number above this is looked for in `small`.
-    most_small: usize,
-    /// The numbers of all else.
-    values: FxHashMap<Word, StateId>,
-    pairs: FxHashMap<Value, StateId>,
-    next_value: u32,
-    effects: Vec<Effect>,
-    /// The classes of reads and writes of each value, where there is one.
-    plain: Vec<[Option<ClassId>; 2]>,
-    /// The classes of all else.
-    classes: FxHashMap<Effect, ClassId>,
-    pieces: Vec<Piece>,
-    piece_numbers: FxHashMap<Word, u32>,
-    texts: Texts,
-    spine: Spine<'h>,
-    /// Whether values must be known as texts, because some operation appends.
-    appends: bool,
-    revisions: bool,
-    /// Whether the key is only appended to and read, so far as was seen.
-    grows: bool,
-}
-
-/// Whole numbers up to here are looked for in a table however few moments there are.
-const LEAST_SMALL: usize = 64;
-
-/// A subhistory as a problem for the register.
-pub(crate) fn compile_register(
-    history: &History,
-    rules: &RegisterRules,
-    moments: &Moments<'_>,
-) -> Problem<RegisterMachine> {
-    let mut compiler = Compiler::new(history, rules, moments);
-    let init = compiler.value(history.pool_word(&rules.init), &rules.init);
-    let mut calls: Vec<Call> = Vec::with_capacity(moments.operations());
-    let mut packed = Vec::with_capacity(moments.len());
-    let mut numbers: FxHashMap<OpId, CallId> = FxHashMap::default();
-    let mut waiting = moments.numbering();
-    for (op, completes) in moments.iter() {
-        if completes {
-            if let Some(call) = waiting.get(op) {
-                packed.push(Packed::completed(call));
-            }
-            continue;
-        }
-        let operation = history.operation(op);
-        let complete = moments.is_complete(op);
-        let Some((effect, need)) = compiler.effect(operation, complete) else {
-            continue;
-        };
-        let call = CallId(calls.len() as u32);
-        let after = moments.after(op, |before| numbers.get(&before).copied());
-        let class = compiler.class(effect, after.is_some());
-        calls.push(Call {
-            op,
-            class,
-            need,
-            after,
-        });
-        packed.push(Packed::invoked(call));
-        if need == Need::Required {
-            waiting.put(op, call);
-        }
-        if moments.has_ties() && need == Need::Required {
-            numbers.insert(op, call);
-        }
-    }
-    let growth = compiler.growth(&calls, &packed);
-    let longest = growth.as_ref().and_then(|_| compiler.longest());
-    let beginnings = compiler.beginnings();
-    let revisions = compiler.revisions.then(|| {
-        let mut revisions = Revisions::default();
-        revisions.number(init, None);
-        revisions
-    });
-    let machine = RegisterMachine {
-        effects: compiler.effects,
-        init: if revisions.is_some() { StateId(0) } else { init },
-        pieces: compiler.pieces,
-        texts: compiler.texts,
-        next_value: compiler.next_value,
-        beginnings,
-        growth,
-        revisions,
-        longest,
-    };
-    Problem {
-        machine,
-        calls,
-        moments: packed,
-    }
-}
-
-impl<'h> Compiler<'h> {
-    fn new(history: &'h History, rules: &'h RegisterRules, moments: &Moments<'_>) -> Self {
-        let functions: Vec<Option<Function>> = history.functions.iter().map(|f| Function::named(f)).collect();
-        let function = |op| functions[usize::from(history.operation(op).record().f)];
-        let appends =
-            history.knows("append") && moments.invoked().any(|op| function(op) == Some(Function::Append));
-        let by_revision =
-            |op| function(op) == Some(Function::Cas) && history.operation(op).asked_rev().is_some();
-        let revisions = !history.details.is_empty() && moments.invoked().any(by_revision);
-        let seen = |op| {
-            let record = history.operation(op).record();
-            let known = record.outcome == Outcome::Ok && moments.is_complete(op);
-            (known && function(op) == Some(Function::Get)).then(|| history.pool.text(record.output))?
-        };
-        let texts = appends.then(|| moments.invoked().filter_map(seen));
-        let longest = texts.and_then(|texts| texts.max_by_key(|text| text.len()));
-        Compiler {
-            history,
-            rules,
-            small: Vec::new(),
-            most_small: 2 * moments.len() + LEAST_SMALL,
-            values: FxHashMap::default(),
-            pairs: FxHashMap::default(),
-            next_value: 0,
-            effects: Vec::new(),
-            plain: Vec::new(),
-            classes: FxHashMap::default(),
-            pieces: Vec::new(),
-            piece_numbers: FxHashMap::default(),
-            texts: Texts::default(),
-            spine: Spine::of(longest.unwrap_or("")),
-            appends,
-            revisions,
-            grows: appends && !revisions,
-            functions,
-        }
-    }
-
-    /// What an operation does, and whether it must have; nothing if it certainly did nothing and saw nothing.
-    fn effect(&mut self, operation: Operation<'_>, complete: bool) -> Option<(Effect, Need)> {
-        let record = operation.record();
-        let known = complete && record.outcome != Outcome::Info;
-        let need = if known { Need::Required } else { Need::Optional };
-        let function = self.functions[usize::from(record.f)].expect("histories are validated first");
-        let told = if known { operation.told_rev() } else { None };
-        if record.outcome == Outcome::Fail && (!known || function != Function::Cas) {
-            return None;
-        }
-        let effect = match function {
-            Function::Get if !known => return None,
-            Function::Get => Effect::Reads(self.word(record.output)),
-            Function::Set => {
-                self.grows = false;
-                Effect::Writes(self.word(given(record)), told)
-            }
-            Function::Delete => {
-                self.grows = false;
-                Effect::Writes(self.word(Word::NIL), told)
-            }
-            Function::Append => Effect::Appends {
-                piece: self.piece(given(record)),
-                told,
-            },
-            Function::Cas => {
-                self.grows = false;
-                self.cas(operation, known, told)?
-            }
-        };
-        Some((effect, need))
-    }
-
-    fn cas(&mut self, operation: Operation<'_>, known: bool, told: Option<i64>) -> Option<Effect> {
-        let record = operation.record();
-        let asked = operation.asked_rev();
-        // Only a cas by revision may leave out the expected value; histories are validated first.
-        let (from, to) = self
-            .history
-            .pool
-            .pair(record.input)
-            .unwrap_or((Word::NIL, record.input));
-        let failed = record.outcome == Outcome::Fail;
-        if failed && !is_mismatch(operation, self.rules) {
-            return None;
-        }
-        let current = operation
-            .details()
-            .and_then(|details| details.current.present())
-            .filter(|_| failed);
-        let current = current.map(|current| self.word(current));
-        if let Some(asked) = asked {
-            let from = (from != Word::NIL).then(|| self.word(from));
-            let to = self.word(to);
-            return Some(if failed {
-                Effect::DiffersRevision { from, asked, current }
-            } else {
-                Effect::ExchangesRevision {
-                    from,
-                    asked: Some(asked),
-                    to,
-                    told,
-                }
-            });
-        }
-        let (from, to) = (self.word(from), self.word(to));
-        Some(match (failed, current) {
-            (true, Some(current)) if current == from => Effect::Impossible,
-            (true, Some(current)) => Effect::Reads(current),
-            (true, None) => Effect::Differs(from),
-            (false, _) if from == to && !known => return None,
-            (false, _) if from == to => Effect::Reads(from),
-            (false, _) if self.revisions => Effect::ExchangesRevision {
-                from: Some(from),
-                asked: None,
-                to,
-                told,
-            },
-            (false, _) => Effect::Exchanges(from, to),
-        })
-    }
-
-    fn class(&mut self, effect: Effect, own: bool) -> ClassId {
-        let next = ClassId(self.effects.len() as u32);
-        let class = match effect {
-            _ if own => next,
-            Effect::Reads(value) => *self.plain(value, 0).get_or_insert(next),
-            Effect::Writes(value, None) => *self.plain(value, 1).get_or_insert(next),
-            _ => *self.classes.entry(effect).or_insert(next),
-        };
-        if class == next {
-            self.effects.push(effect);
-        }
-        class
-    }
-
-    fn plain(&mut self, value: StateId, which: usize) -> &mut Option<ClassId> {
-        let at = value.0 as usize;
-        if at >= self.plain.len() {
-            self.plain.resize(at + 1, [None; 2]);
-        }
-        &mut self.plain[at][which]
-    }
-
-    fn word(&mut self, word: Word) -> StateId {
-        let small = word.as_small().filter(|&number| number <= self.most_small);
-        if let Some(&Some(known)) = small.and_then(|number| self.small.get(number)) {
-            return known;
-        }
-        if small.is_none()
-            && let Some(&known) = self.values.get(&word)
-        {
-            return known;
-        }
-        let value = self.history.pool.value(word);
-        let number = self.value(Some(word), &value);
-        self.remember(word, number);
-        number
-    }
-
-    fn remember(&mut self, word: Word, number: StateId) {
-        match word.as_small().filter(|&small| small <= self.most_small) {
-            Some(small) => {
-                if small >= self.small.len() {
-                    self.small.resize(small + 1, None);
-                }
-                self.small[small] = Some(number);
-            }
-            None => drop(self.values.insert(word, number)),
-        }
-    }
-
-    /// Pairs are not shared in the pool, and the initial value may not be in it: those go by their content.
-    fn value(&mut self, word: Option<Word>, value: &Value) -> StateId {
-        let by_content = word.is_none() || matches!(value, Value::List(elements) if elements.len() == 2);
-        if by_content && let Some(&known) = self.pairs.get(value) {
-            return known;
-        }
-        let number = StateId(self.next_value);
-        self.next_value += 1;
-        match word {
-            Some(word) if !by_content => self.remember(word, number),
-            _ => drop(self.pairs.insert(value.clone(), number)),
-        }
-        if self.appends {
-            let text = appended(value, &Value::Nil);
-            let text = text.as_str().expect("appending makes a text");
-            // Nothing and the empty text differ when read; appending makes texts only.
-            let hash = self.spine.hash(text);
-            if value.as_str().is_some() {
-                self.texts.insert(hash, number);
-            } else {
-                self.texts.name(number, hash);
-            }
-        }
-        number
-    }
-
-    fn piece(&mut self, word: Word) -> u32 {
-        if let Some(&known) = self.piece_numbers.get(&word) {
-            return known;
-        }
-        let text = appended(&self.history.pool.value(word), &Value::Nil);
-        let number = self.pieces.len() as u32;
-        self.pieces
-            .push(Piece::of(text.as_str().expect("appending makes a text")));
-        self.piece_numbers.insert(word, number);
-        number
-    }
-
-    /// Every text that can still become one that somebody saw or expected.
-    fn beginnings(&mut self) -> Beginnings {
-        if !self.appends {
-            return Beginnings::default();
-        }
-        let mut seen = FxHashSet::default();
-        for effect in &self.effects {
-            match *effect {
-                Effect::Reads(value) | Effect::Differs(value) | Effect::Exchanges(value, _) => {
-                    seen.insert(value);
-                }
-                Effect::ExchangesRevision { from, .. } => seen.extend(from),
-                Effect::DiffersRevision { from, current, .. } => seen.extend(from.iter().chain(&current)),
-                Effect::Impossible | Effect::Writes(..) | Effect::Appends { .. } => {}
-            }
-        }
-        let words = self.values.iter().filter(|(_, value)| seen.contains(value));
-        let mut texts: Vec<&str> = words
-            .filter_map(|(word, _)| self.history.pool.text(*word))
-            .collect();
-        texts.extend(
-            self.pairs
-                .iter()
-                .filter(|(_, value)| seen.contains(value))
-                .filter_map(|(text, _)| text.as_str()),
-        );
-        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        let texts: Vec<(&str, TextHash)> = texts
-            .into_iter()
-            .map(|text| (text, self.spine.hash(text)))
-            .collect();
-        let mut beginnings = Beginnings::of(std::mem::replace(&mut self.spine, Spine::of("")));
-        for (text, hash) in texts {
-            beginnings.add(text, hash);
-        }
-        beginnings
-    }
-
-    /// The longest text among those that were read.
-    fn longest(&self) -> Option<Box<str>> {
-        let texts = self
-            .values
-            .keys()
-            .filter_map(|word| self.history.pool.text(*word));
-        let longest = texts.max_by_key(|text| text.len()).unwrap_or("");
-        Some(longest.into())
-    }
-
-    /// What bounds a text that only grows.
-    fn growth(&self, calls: &[Call], moments: &[Packed]) -> Option<Growth> {
-        if !self.grows {
-            return None;
-        }
-        let mut shortest = vec![u64::MAX; moments.len() + 1];
-        for (at, moment) in moments.iter().enumerate().rev() {
-            shortest[at] = shortest[at + 1];
-            let Moment::Invoked(call) = moment.moment() else {
-                continue;
-            };
-            if let Effect::Reads(value) = self.effects[calls[call.0 as usize].class.0 as usize] {
-                let hash = self.texts.hash(value).unwrap_or(TextHash::EMPTY);
-                shortest[at] = shortest[at].min(hash.length());
-            }
-        }
-        Some(Growth { shortest })
     }
 }
