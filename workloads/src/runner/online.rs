@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use checker::history::{Event, Header};
@@ -12,6 +13,10 @@ use checker::{CheckOptions, Monitor, Status};
 use tokio::sync::watch;
 
 use crate::live::Live;
+
+/// How long events gather before the judge looks again: to wake it for each would cost the clients more than the
+/// judging does.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// A judge at work.
 pub(super) struct Judge {
@@ -28,24 +33,28 @@ pub(super) fn judge(header: &Header, stop: Option<watch::Sender<bool>>, live: &A
     let (found, violated) = watch::channel(None);
     let live = live.clone();
     let work = move || {
-        for event in heard {
-            match monitor.push(&event) {
-                Ok(Status::Fine) => {}
-                Ok(Status::Violated { key }) => {
-                    let key = key.map_or_else(String::new, |key| format!(" on key {key}"));
-                    live.say(&format!("{:>6.1} s  VIOLATION{key}", event.time.as_seconds()));
-                    found.send_replace(Some(format!("a violation was found{key}")));
-                    if let Some(stop) = stop {
-                        stop.send_replace(true);
+        // One event is waited for, those behind it have a moment to gather.
+        while let Ok(first) = heard.recv() {
+            for event in std::iter::once(first).chain(heard.try_iter()) {
+                match monitor.push(&event) {
+                    Ok(Status::Fine) => {}
+                    Ok(Status::Violated { key }) => {
+                        let key = key.map_or_else(String::new, |key| format!(" on key {key}"));
+                        live.say(&format!("{:>6.1} s  VIOLATION{key}", event.time.as_seconds()));
+                        found.send_replace(Some(format!("a violation was found{key}")));
+                        if let Some(stop) = stop {
+                            stop.send_replace(true);
+                        }
+                        return;
                     }
-                    return;
-                }
-                // The recorder wrote what the checker does not accept: the final check says what.
-                Err(error) => {
-                    tracing::error!("the history cannot be judged while it is made: {error}");
-                    return;
+                    // The recorder wrote what the checker does not accept: the final check says what.
+                    Err(error) => {
+                        tracing::error!("the history cannot be judged while it is made: {error}");
+                        return;
+                    }
                 }
             }
+            thread::sleep(GATHER);
         }
     };
     thread::Builder::new()

@@ -239,7 +239,8 @@ fn added(
     started: Instant,
     seen: &HashMap<(String, String), Seen>,
 ) -> Result<(Histogram<u64>, Histogram<u64>, Histogram<u64>)> {
-    let histogram = || Histogram::<u64>::new(3).context("a histogram");
+    // Up to a minute, to three digits.
+    let histogram = || Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3).context("a histogram");
     let (mut whole, mut before, mut after) = (histogram()?, histogram()?, histogram()?);
     let since =
         |at: Instant| u64::try_from(at.saturating_duration_since(started).as_nanos()).unwrap_or(u64::MAX);
