@@ -342,6 +342,15 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// True if a machine is replaced by a new one: until the cluster has taken the new
+    /// one in, that it did is left to be done.
+    pub(crate) fn is_replacement(&self) -> bool {
+        let change = MembershipChange::Replace;
+        matches!(self, Fault::Membership { change: is, .. } if *is == change)
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let way = |direction: &Direction| match direction {

@@ -26,18 +26,22 @@ impl Nemesis {
         let until_ms = lasting.map(|lasting| since_1970_ms().saturating_add(millis(lasting)));
         let entry = self.journal.begin(fault, &effect, &description, until_ms)?;
         let id = entry.id;
-        let since = Instant::now();
         self.active.push(Active {
             entry,
-            since,
+            since: None,
             until,
             restarts: Vec::new(),
+            later: Vec::new(),
         });
         let seen = self.strike(id, fault, &effect).and_then(|mut seen| {
-            let effect = self.effect_of(id);
+            let mut effect = self.effect_of(id);
+            effect.processes.retain(|_, change| !is_to_come(change));
             seen.extend(self.look(&effect)?);
             Ok(seen)
         });
+        if let Some(active) = self.active.iter_mut().find(|active| active.entry.id == id) {
+            active.since = Some(Instant::now());
+        }
         let seen = match seen {
             Ok(seen) => seen,
             Err(error) => {
@@ -57,11 +61,11 @@ impl Nemesis {
             .map_or((effect, description), |active| {
                 (active.entry.effect.clone(), active.entry.sentence.clone())
             });
-        let over = fault.is_momentary()
-            && self
-                .active
-                .iter()
-                .all(|a| a.entry.id != id || a.restarts.is_empty());
+        let is_done = self
+            .active
+            .iter()
+            .all(|a| a.entry.id != id || a.restarts.is_empty());
+        let over = fault.is_momentary() && is_done && (bit || !fault.is_replacement());
         if over {
             self.forget(id)?;
         }
@@ -92,7 +96,7 @@ impl Nemesis {
         let now = Instant::now();
         for (node, change) in &effect.processes {
             match change {
-                ProcessChange::Restart { after } if after.0 > Duration::ZERO => {
+                ProcessChange::Restart { after } if is_to_come(change) => {
                     let active = self.active.iter_mut().find(|active| active.entry.id == id);
                     active
                         .expect("the fault was just added")
@@ -130,6 +134,8 @@ impl Nemesis {
         self.release(std::slice::from_ref(node), |_| true)?;
         let mut seen = Vec::new();
         if self.backend.state(node)?.is_alive() {
+            // Whatever goes wrong from here on, it is ours to start again.
+            self.held.insert(node.clone(), KILLED);
             self.backend.kill(node)?;
             let dead = self.backend.state(node)?;
             let as_wanted = !dead.is_alive();
@@ -198,4 +204,9 @@ impl Nemesis {
         }
         nodes.iter().map(|node| self.look_at_process(node)).collect()
     }
+}
+
+/// A restart that has its turn later.
+fn is_to_come(change: &ProcessChange) -> bool {
+    matches!(change, ProcessChange::Restart { after } if after.0 > Duration::ZERO)
 }

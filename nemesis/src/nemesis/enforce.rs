@@ -8,7 +8,7 @@ impl Nemesis {
     pub fn desired_links(&self) -> LinkMatrix {
         let mut matrix = LinkMatrix::good(self.backend.nodes());
         for active in &self.active {
-            active.entry.effect.worsen(&mut matrix, active.since.elapsed());
+            active.entry.effect.worsen(&mut matrix, active.elapsed());
         }
         matrix
     }
@@ -18,7 +18,7 @@ impl Nemesis {
         let wants: Vec<NodeState> = self
             .active
             .iter()
-            .filter_map(|a| a.entry.effect.wants(node, a.since.elapsed()))
+            .filter_map(|active| active.entry.effect.wants(node, active.elapsed()))
             .collect();
         wants
             .iter()
@@ -36,15 +36,23 @@ impl Nemesis {
             self.backend.set_links(&links)?;
             self.laid = Some(links);
         }
-        for node in self.backend.nodes().to_vec() {
-            seen.extend(self.enforce_process(&node)?);
-            seen.extend(self.enforce_machine(&node)?);
+        // One moment for all: killing takes time, in which a rhythm may turn, and those
+        // who come last would never have their beat.
+        let nodes = self.backend.nodes().to_vec();
+        let desired: Vec<Option<NodeState>> = nodes.iter().map(|node| self.desired_state(node)).collect();
+        for (node, desired) in nodes.iter().zip(desired) {
+            seen.extend(self.enforce_process(node, desired)?);
+            seen.extend(self.enforce_machine(node)?);
         }
         Ok(seen)
     }
 
-    fn enforce_process(&mut self, node: &NodeId) -> Result<Option<Probe>, NemesisError> {
-        let Some(want) = self.desired_state(node) else {
+    fn enforce_process(
+        &mut self,
+        node: &NodeId,
+        desired: Option<NodeState>,
+    ) -> Result<Option<Probe>, NemesisError> {
+        let Some(want) = desired else {
             if self.held.contains_key(node) {
                 match self.backend.state(node)? {
                     NodeState::Paused => self.backend.resume(node)?,
@@ -143,20 +151,19 @@ impl Nemesis {
                     .map(Probe::Link),
             );
         }
-        for (node, change) in &effect.processes {
-            if !matches!(change, ProcessChange::Restart { after } if after.0 > Duration::ZERO) {
-                seen.push(self.look_at_process(node)?);
-            }
+        for node in effect.processes.keys() {
+            seen.push(self.look_at_process(node)?);
         }
         Ok(seen)
     }
 
     pub(super) fn look_at_process(&mut self, node: &NodeId) -> Result<Probe, NemesisError> {
         let seen = self.backend.state(node)?;
-        let as_wanted = match self.desired_state(node) {
+        // As was enforced: what is desired may have turned with a rhythm since.
+        let as_wanted = match self.held.get(node) {
             None => seen == NodeState::Running,
             Some(NodeState::Dead { .. }) => !seen.is_alive(),
-            Some(wanted) => seen == wanted,
+            Some(wanted) => seen == *wanted,
         };
         Ok(Probe::Process {
             node: node.clone(),

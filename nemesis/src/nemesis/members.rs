@@ -5,8 +5,6 @@
 
 use super::*;
 
-/// How long a request about membership may take: a new member first copies all data.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Time between two looks at the list of members, or two requests to take a node
 /// back that is just starting.
 const LOOK: Duration = Duration::from_millis(50);
@@ -74,9 +72,9 @@ impl Nemesis {
         while asker.knows_leader() && asker.leader(LEADER_PATIENCE).is_none() && Instant::now() < deadline {
             std::thread::sleep(LOOK);
         }
-        let answer = asker.change(change, node, PATIENCE)?;
+        let answer = asker.change(change, node, self.member_patience)?;
         let answer = answer.chars().take(120).collect::<String>();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.member_patience;
         loop {
             let seen = match change {
                 MembershipChange::Transfer => asker
@@ -117,6 +115,15 @@ impl Nemesis {
     fn make_new(&mut self, node: &NodeId) -> Result<Result<String, String>, NemesisError> {
         self.outside.insert(node.clone());
         self.backend.kill(node)?;
+        // A request that nobody answered in time may have come about after all. A
+        // member that forgets what it promised is a fault that nobody asked for: it
+        // could vote twice.
+        if let Some(seen) = self.is_as_before(node, MembershipChange::Replace) {
+            self.backend.start(node)?;
+            return Ok(Err(format!(
+                "it is a member after all, and keeps its data: {seen}"
+            )));
+        }
         self.backend.wipe(node)?;
         self.crashed.remove(node);
         let taken = self.take_in(node)?;
@@ -129,7 +136,7 @@ impl Nemesis {
     /// Asks for a node to be added until that is done: it may be starting, or be turned
     /// away by a member that has not heard yet that the one before it is gone.
     fn take_in(&mut self, node: &NodeId) -> Result<Result<String, String>, NemesisError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.member_patience;
         loop {
             if !self.backend.state(node)?.is_alive() {
                 self.backend.start(node)?;
@@ -141,19 +148,14 @@ impl Nemesis {
         }
     }
 
-    /// Has those taken in that a replacement left outside.
-    ///
-    /// # Errors
-    /// If the cluster does not agree: then nothing is forgotten, and it can be
-    /// tried again.
-    pub(super) fn take_in_the_rest(&mut self) -> Result<(), NemesisError> {
-        for node in self.outside.clone() {
-            self.make_new(&node)?.map_err(|why| NemesisError::Membership {
-                node: node.clone(),
-                why,
-            })?;
-        }
-        Ok(())
+    /// True while nobody counts on a node: it was made new, or was about to be, and
+    /// the cluster has not been seen to take it in.
+    pub(super) fn is_outside(&self, node: &NodeId) -> bool {
+        let replaced = |active: &Active| {
+            let change = active.entry.effect.members.get(node);
+            change == Some(&MembershipChange::Replace)
+        };
+        self.outside.contains(node) || self.active.iter().any(replaced)
     }
 
     /// Undoes what an effect did to the membership.
@@ -164,22 +166,29 @@ impl Nemesis {
     pub(super) fn change_members_back(&mut self, effect: &Effect) -> Result<Vec<Probe>, NemesisError> {
         let mut seen = Vec::new();
         for (node, change) in &effect.members {
-            if self.is_as_before(node, *change) {
-                continue;
-            }
-            let outcome = match change {
-                MembershipChange::Transfer | MembershipChange::Replace => continue,
-                MembershipChange::Add => self.ask_and_look(node, MembershipChange::Remove),
-                MembershipChange::Remove => match self.ask_and_look(node, MembershipChange::Add) {
+            let outcome = match (change, self.is_as_before(node, *change)) {
+                (_, Some(seen)) => Ok(seen),
+                (MembershipChange::Transfer, None) => continue,
+                (MembershipChange::Add, None) => self.ask_and_look(node, MembershipChange::Remove),
+                (MembershipChange::Remove, None) => match self.ask_and_look(node, MembershipChange::Add) {
                     // Many stores never take back who has seen them before.
                     Err(_) if self.backend.can(Ability::Damage).is_ok() => self.make_new(node)?,
                     outcome => outcome,
                 },
+                (MembershipChange::Replace, None) => self.replace_the_rest(node)?,
             };
             let answer = outcome.map_err(|why| NemesisError::Membership {
                 node: node.clone(),
                 why,
             })?;
+            self.outside.remove(node);
+            // Killed to be made new, and then a member after all.
+            if *change == MembershipChange::Replace
+                && self.desired_state(node).is_none()
+                && !self.backend.state(node)?.is_alive()
+            {
+                self.backend.start(node)?;
+            }
             seen.push(Probe::Trial {
                 node: node.clone(),
                 seen: answer,
@@ -189,14 +198,27 @@ impl Nemesis {
         Ok(seen)
     }
 
-    /// True if the list of members shows that there is nothing to change back: the
-    /// change never came about, or somebody else has undone it.
-    fn is_as_before(&self, node: &NodeId, change: MembershipChange) -> bool {
-        let Some(asker) = self.asker.as_ref().filter(|asker| asker.knows_members()) else {
-            return false;
-        };
-        asker
-            .members(LEADER_PATIENCE)
-            .is_ok_and(|members| members.contains(node) == (change == MembershipChange::Remove))
+    /// Does what is left of a replacement that was not completed, or that nobody
+    /// lived to complete.
+    fn replace_the_rest(&mut self, node: &NodeId) -> Result<Result<String, String>, NemesisError> {
+        let knows_members = self.asker.as_ref().is_some_and(Asker::knows_members);
+        if knows_members || self.outside.contains(node) {
+            return self.make_new(node);
+        }
+        // Nobody can say whether it was removed: then its data are not ours to throw away.
+        self.take_in(node)
+    }
+
+    /// What the list of members shows, if it shows that there is nothing to change
+    /// back: the change never came about, or somebody has undone it. Who leads is
+    /// never changed back.
+    fn is_as_before(&self, node: &NodeId, change: MembershipChange) -> Option<String> {
+        if change == MembershipChange::Transfer {
+            return None;
+        }
+        let asker = self.asker.as_ref().filter(|asker| asker.knows_members())?;
+        let members = asker.members(LEADER_PATIENCE).ok()?;
+        let there = change != MembershipChange::Add;
+        (members.contains(node) == there).then(|| format!("members are {}", crate::node::join(&members)))
     }
 }

@@ -27,8 +27,15 @@ use crate::record::{Applied, Healed, InForce, Record, Status, Undone};
 use crate::requests::{Asker, View};
 use crate::target::Target;
 
+/// A process that we ended.
+const KILLED: NodeState = NodeState::Dead {
+    asked: true,
+    status: None,
+};
 /// How long the cluster is asked who leads before a fault gives up on knowing.
 const LEADER_PATIENCE: Duration = Duration::from_secs(1);
+/// See [`Nemesis::set_member_patience`].
+const MEMBER_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why a fault could not be applied or undone.
 #[derive(Debug, thiserror::Error)]
@@ -97,18 +104,30 @@ pub struct Nemesis {
     disks: BTreeMap<NodeId, Vec<DiskFault>>,
     clocks: BTreeMap<NodeId, ClockFault>,
     crashed: BTreeMap<NodeId, NodeState>,
-    /// Nodes made new that the cluster has not taken in: nobody counts on them.
+    /// Nodes made new that the cluster has not taken in: nobody counts on them. The
+    /// fault that did it is in force until it has.
     outside: BTreeSet<NodeId>,
+    member_patience: Duration,
     observers: Vec<Observer>,
 }
 
 /// A fault in force.
 struct Active {
     entry: Entry,
-    since: Instant,
+    /// None while it is being struck: a rhythm begins once it has been seen to bite,
+    /// however long that takes, or a slow machine would sleep through its first beat.
+    since: Option<Instant>,
     until: Option<Instant>,
     /// Restarts still to come, soonest first.
     restarts: Vec<(Instant, NodeId)>,
+    /// What was seen of restarts that came after it was applied.
+    later: Vec<Probe>,
+}
+
+impl Active {
+    fn elapsed(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
 }
 
 impl Nemesis {
@@ -133,6 +152,7 @@ impl Nemesis {
             clocks: BTreeMap::new(),
             crashed: BTreeMap::new(),
             outside: BTreeSet::new(),
+            member_patience: MEMBER_PATIENCE,
             observers: Vec::new(),
         };
         for entry in found {
@@ -142,13 +162,12 @@ impl Nemesis {
     }
 
     /// Takes over a fault of an earlier nemesis, so that undoing it finds out
-    /// what must be put right.
+    /// what must be put right. Its appointment is kept.
     fn adopt(&mut self, entry: Entry) {
-        for (node, change) in &entry.effect.processes {
-            if !matches!(change, ProcessChange::Restart { .. }) {
-                let state = entry.effect.wants(node, Duration::ZERO);
-                self.held.insert(node.clone(), state.unwrap_or(NodeState::Paused));
-            }
+        for node in entry.effect.processes.keys() {
+            // A restart that was cut short left its node dead.
+            let state = entry.effect.wants(node, Duration::ZERO);
+            self.held.insert(node.clone(), state.unwrap_or(KILLED));
         }
         for (node, disk) in &entry.effect.disks {
             self.disks.entry(node.clone()).or_default().push(*disk);
@@ -160,17 +179,28 @@ impl Nemesis {
                 .iter()
                 .map(|(node, clock)| (node.clone(), *clock)),
         );
+        let until = entry.until_ms.map(|until_ms| {
+            let left = until_ms.saturating_sub(since_1970_ms());
+            Instant::now() + Duration::from_millis(left)
+        });
         self.active.push(Active {
             entry,
-            since: Instant::now(),
-            until: None,
+            since: Some(Instant::now()),
+            until,
             restarts: Vec::new(),
+            later: Vec::new(),
         });
     }
 
     /// Tells it whom to ask about leaders and membership.
     pub fn set_asker(&mut self, asker: Asker) {
         self.asker = Some(asker);
+    }
+
+    /// Gives requests about membership, and the list of members to show them, so much
+    /// time each. By default 20 s: a new member first copies all data.
+    pub fn set_member_patience(&mut self, patience: Duration) {
+        self.member_patience = patience;
     }
 
     /// Has `observer` told of everything that is done, seen or goes wrong, by
@@ -283,7 +313,7 @@ impl Nemesis {
                 id: active.entry.id,
                 fault: active.entry.fault.clone(),
                 description: active.entry.sentence.clone(),
-                since_ms: millis(active.since.elapsed()),
+                since_ms: millis(active.elapsed()),
                 left_ms: active
                     .until
                     .map(|until| millis(until.saturating_duration_since(now))),

@@ -9,8 +9,9 @@ impl Nemesis {
     /// If it is not in force, or cannot be undone; it then stays in force.
     pub fn undo(&mut self, id: FaultId) -> Result<Undone, NemesisError> {
         let active = self.active.iter().find(|active| active.entry.id == id);
-        let entry = active.ok_or(NemesisError::NotInForce(id))?.entry.clone();
-        let mut seen = self.withdraw(id)?;
+        let active = active.ok_or(NemesisError::NotInForce(id))?;
+        let (entry, mut seen) = (active.entry.clone(), active.later.clone());
+        seen.extend(self.withdraw(id)?);
         seen.extend(self.look(&entry.effect)?);
         let healed = seen.iter().all(Probe::as_wanted);
         let undone = Undone {
@@ -80,9 +81,6 @@ impl Nemesis {
         // Lay good links even if nobody thinks that there are others.
         self.laid = None;
         self.enforce()?;
-        if let Err(error) = self.take_in_the_rest() {
-            failed = failed.or(Some(error));
-        }
         if let Some(error) = failed {
             return Err(error);
         }

@@ -22,12 +22,7 @@ impl Nemesis {
             .map(|active| active.entry.id)
             .collect();
         for id in over {
-            if let Err(error) = self.undo(id) {
-                self.trouble(format!("undoing {id}: {error}"));
-                let again = Instant::now() + AGAIN;
-                let stays = self.active.iter_mut().find(|active| active.entry.id == id);
-                stays.into_iter().for_each(|active| active.until = Some(again));
-            }
+            self.end(id);
         }
         self.restart_due(now);
         if self.backend.forgot_links() {
@@ -45,29 +40,49 @@ impl Nemesis {
     fn restart_due(&mut self, now: Instant) {
         let mut due = Vec::new();
         for active in &mut self.active {
+            let id = active.entry.id;
             active.restarts.retain(|(at, node)| {
                 let later = *at > now;
                 if !later {
-                    due.push(node.clone());
+                    due.push((id, node.clone()));
                 }
                 later
             });
         }
-        for node in due {
-            if let Err(error) = self.restart(&node) {
-                self.trouble(format!("restarting {node}: {error}"));
+        for (id, node) in due {
+            match self.restart(&node) {
+                Ok(seen) => {
+                    let active = self.active.iter_mut().find(|active| active.entry.id == id);
+                    active
+                        .into_iter()
+                        .for_each(|active| active.later.extend(seen.clone()));
+                }
+                Err(error) => self.trouble(format!("restarting {node}: {error}")),
             }
         }
+        let is_finished = |active: &&Active| {
+            matches!(active.entry.fault, Fault::Restart { .. })
+                && active.restarts.is_empty()
+                && active.until.is_none()
+        };
         let finished: Vec<FaultId> = self
             .active
             .iter()
-            .filter(|active| active.entry.fault.is_momentary() && active.restarts.is_empty())
+            .filter(is_finished)
             .map(|active| active.entry.id)
             .collect();
         for id in finished {
-            if let Err(error) = self.undo(id) {
-                self.trouble(format!("ending {id}: {error}"));
-            }
+            self.end(id);
+        }
+    }
+
+    /// Undoes what is over; what cannot be undone now is tried again in a while.
+    fn end(&mut self, id: FaultId) {
+        if let Err(error) = self.undo(id) {
+            self.trouble(format!("undoing {id}: {error}"));
+            let again = Instant::now() + AGAIN;
+            let stays = self.active.iter_mut().find(|active| active.entry.id == id);
+            stays.into_iter().for_each(|active| active.until = Some(again));
         }
     }
 
@@ -81,7 +96,7 @@ impl Nemesis {
     fn notice_crashes(&mut self) {
         for node in self.backend.nodes().to_vec() {
             // A member that lags may turn it away for what it remembers of the one before.
-            if self.outside.contains(&node) {
+            if self.is_outside(&node) {
                 continue;
             }
             match self.backend.state(&node) {
@@ -108,7 +123,7 @@ impl Nemesis {
                     .first()
                     .map(|(at, _)| at.saturating_duration_since(now)),
             );
-            let elapsed = active.since.elapsed();
+            let elapsed = active.elapsed();
             due.extend(
                 active
                     .entry
