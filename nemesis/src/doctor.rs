@@ -334,14 +334,14 @@ fn faketime(here: &impl Surroundings) -> Result<PathBuf, Unsupported> {
 fn docker(here: &impl Surroundings) -> Result<(), Unsupported> {
     match here.run(&["docker", "version", "--format", "{{.Server.Version}}"]) {
         Some(Ok(())) => Ok(()),
-        Some(Err(message)) => {
-            let mend = if message.contains("permission denied") {
-                "run: sudo usermod -aG docker $USER, and log in again"
-            } else {
-                "run: sudo systemctl start docker"
-            };
-            Err(Unsupported::new(message, mend))
-        }
+        Some(Err(message)) => Err(if message.contains("permission denied") {
+            Unsupported::new(
+                "you may not ask the Docker engine",
+                "run: sudo usermod -aG docker $USER, and log in again",
+            )
+        } else {
+            Unsupported::new(message, "run: sudo systemctl start docker")
+        }),
         None => Err(Unsupported::new(
             "there is no docker command",
             "install Docker, or use the lab",

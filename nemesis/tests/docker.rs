@@ -74,30 +74,34 @@ impl Cluster {
         cluster.docker(&["build", "-q", "-t", name, &folder.display().to_string()]);
         let subnet = format!("172.30.{}.0/24", cluster.subnet);
         cluster.docker(&["network", "create", "--subnet", &subnet, name]);
-        for n in 1..=5 {
-            let (container, service) = (format!("{name}-n{n}"), format!("com.docker.compose.service=n{n}"));
-            let project = format!("com.docker.compose.project={name}");
-            let (address, port) = (cluster.address(n), format!("127.0.0.1::{PORT}"));
-            cluster.docker(&[
-                "run",
-                "-d",
-                "--name",
-                &container,
-                "--label",
-                &project,
-                "--label",
-                &service,
-                "--network",
-                name,
-                "--ip",
-                &address,
-                "-p",
-                &port,
-                name,
-                &format!("n{n}"),
-            ]);
-        }
+        (1..=5).for_each(|n| cluster.run(n));
         cluster
+    }
+
+    /// Makes a node's container as compose does.
+    fn run(&self, n: usize) {
+        let name = &self.project;
+        let (container, service) = (format!("{name}-n{n}"), format!("com.docker.compose.service=n{n}"));
+        let project = format!("com.docker.compose.project={name}");
+        let (address, port) = (self.address(n), format!("127.0.0.1::{PORT}"));
+        self.docker(&[
+            "run",
+            "-d",
+            "--name",
+            &container,
+            "--label",
+            &project,
+            "--label",
+            &service,
+            "--network",
+            name,
+            "--ip",
+            &address,
+            "-p",
+            &port,
+            name,
+            &format!("n{n}"),
+        ]);
     }
 
     fn docker(&self, args: &[&str]) -> String {
@@ -201,12 +205,13 @@ fn owner_to_be_killed() {
         r#"{"fault":"pause","target":"one"}"#,
         r#"{"fault":"partition","shape":"one","direction":"in"}"#,
         r#"{"fault":"kill","target":"n5"}"#,
+        r#"{"fault":"restart","target":"n3"}"#,
         r#"{"fault":"links","from":"n1","to":"n2","link":{"loss":0.5}}"#,
     ];
     loop {
-        let ids = faults.map(|json| nemesis.apply(&fault(json)).map(|applied| applied.id));
-        for id in ids.into_iter().flatten() {
-            nemesis.undo(id).expect("undoes");
+        let applied = faults.map(|json| nemesis.apply(&fault(json)));
+        for applied in applied.into_iter().flatten().filter(|applied| !applied.over) {
+            nemesis.undo(applied.id).expect("undoes");
         }
     }
 }
@@ -377,6 +382,25 @@ fn containers_are_cut_killed_paused_and_healed() {
     assert!(cluster.ask(2, "id").is_err(), "a paused node answers nobody");
     assert!(nemesis.undo(paused.id).expect("resumes").healed);
     assert_eq!(cluster.ask(2, "id").expect("answers"), "n2");
+
+    // Somebody takes a container away, and makes it anew: said, then dealt with.
+    nemesis.apply(&cut).expect("applies");
+    cluster.docker(&["rm", "-f", &format!("{}-n4", cluster.project)]);
+    let gone = nemesis.heal().expect_err("there is no n4").to_string();
+    assert!(
+        gone.contains("node n4") && gone.contains("docker-compose up -d"),
+        "{gone}"
+    );
+    assert!(gone.ends_with("nemesis heal"), "{gone}");
+    cluster.run(4);
+    let deadline = Instant::now() + PATIENCE;
+    while cluster.table(4).matches("-A ORDEAL -s").count() != 2 {
+        nemesis.tick();
+        assert!(Instant::now() < deadline, "{}", cluster.table(4));
+    }
+    let healed = nemesis.heal().expect("heals");
+    assert!(healed.healed && healed.undone.len() == 1, "{healed:?}");
+    assert!(!cluster.table(4).contains("ORDEAL"));
 
     // A tool that crashed: the next one finds the journal and heals.
     nemesis.apply(&cut).expect("applies");

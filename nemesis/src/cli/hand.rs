@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use super::bad;
 use crate::cluster_file::{BackendKind, ClusterFile, ClusterFileError, FILE_NAME, JOURNAL_NAME};
 use crate::control::{Answer, Client, ClientError, Question, Server};
+use crate::docker::DockerError;
 use crate::keeper::Keeper;
 use crate::site::Site;
 use crate::watchdog::Watchdog;
@@ -56,7 +57,11 @@ impl Hand {
             Ok((path, file)) => Hand::of_file(&path, &file),
             Err(none @ ClusterFileError::None(_)) => {
                 // No file: perhaps somebody ran docker-compose up.
-                let project = crate::docker::only_running_project().map_err(|_| bad(none))?;
+                let project = match crate::docker::only_running_project() {
+                    Ok(project) => project,
+                    Err(DockerError::NoProject | DockerError::Missing) => return Err(bad(none)),
+                    Err(error) => return Err(bad(format!("{none}; no compose cluster either: {error}"))),
+                };
                 Hand::of_site(&Site::Project {
                     project,
                     described: None,

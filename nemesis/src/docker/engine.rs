@@ -114,7 +114,14 @@ pub(crate) fn docker(args: &[&str]) -> Result<String, DockerError> {
     let unreachable =
         message.contains("permission denied") || message.contains("Cannot connect to the Docker daemon");
     if unreachable {
+        // What follows is the address that was tried, and all of the question.
+        let said = ["permission denied", "Cannot connect to the Docker daemon"];
+        let said = said.into_iter().find(|said| message.contains(said));
+        let message = said.unwrap_or_default().to_owned();
         return Err(DockerError::Unreachable { message });
+    }
+    if message.to_lowercase().contains("no such") {
+        return Err(DockerError::Gone(message));
     }
     Err(DockerError::Command {
         command: format!("docker {}", args.join(" ")),

@@ -48,12 +48,18 @@ pub enum DockerError {
         /// What it said.
         message: String,
     },
-    /// No compose project, or several.
+    /// No compose project has containers.
+    #[error("no running cluster: no compose project has containers; start one with docker-compose up -d")]
+    NoProject,
+    /// Not this compose project, or no telling which.
     #[error("{0}")]
     Project(String),
     /// Another nemesis works on the project.
     #[error("another nemesis works on compose project {0}: end it first, or ask it by `nemesis --cluster`")]
     Claimed(String),
+    /// A container that was there is no more.
+    #[error("{0}")]
+    Gone(String),
     /// A command failed.
     #[error("{command}: {message}")]
     Command {
@@ -121,14 +127,7 @@ impl DockerBackend {
             means: Means::default(),
         };
         for container in containers {
-            let name = if container.number > 1 {
-                format!("{}-{}", container.service, container.number)
-            } else {
-                container.service.clone()
-            };
-            let node: NodeId = name
-                .parse()
-                .map_err(|error| DockerError::Project(format!("{error}")))?;
+            let node = node_of(&container)?;
             backend.nodes.push(node.clone());
             backend.ids.insert(node.clone(), container.id.clone());
             backend.learn(node, container);
@@ -192,11 +191,42 @@ impl DockerBackend {
     fn refresh(&mut self) -> Result<(), BackendError> {
         let asked: Vec<NodeId> = self.nodes.clone();
         let ids: Vec<&str> = asked.iter().map(|node| self.ids[node].as_str()).collect();
-        let containers = engine::inspect(&ids).map_err(refused("asking the engine"))?;
-        for (node, container) in asked.into_iter().zip(containers) {
-            self.learn(node, container);
+        match engine::inspect(&ids) {
+            Ok(containers) => {
+                for (node, container) in asked.into_iter().zip(containers) {
+                    self.learn(node, container);
+                }
+            }
+            Err(DockerError::Gone(_)) => self.find_again()?,
+            Err(error) => return Err(refused("asking the engine")(error)),
         }
         self.glanced = Instant::now();
+        Ok(())
+    }
+
+    /// Learns which containers are the nodes now: somebody has taken the cluster down,
+    /// or made some of them anew.
+    fn find_again(&mut self) -> Result<(), BackendError> {
+        let containers = engine::containers(&self.project).map_err(refused("asking the engine"))?;
+        let mut found = BTreeMap::new();
+        for container in containers {
+            let node = node_of(&container).map_err(refused("asking the engine"))?;
+            found.insert(node, container);
+        }
+        if let Some(node) = self.nodes.iter().find(|node| !found.contains_key(node)) {
+            return Err(BackendError::Refused {
+                what: format!("node {node} of compose project {}", self.project),
+                message: "its container is gone; start the cluster again (docker-compose up -d), \
+                          then run: nemesis heal"
+                    .to_owned(),
+            });
+        }
+        for (node, container) in found {
+            if let Some(id) = self.ids.get_mut(&node) {
+                id.clone_from(&container.id);
+                self.learn(node, container);
+            }
+        }
         Ok(())
     }
 
@@ -218,11 +248,16 @@ impl DockerBackend {
             .ids
             .get(node)
             .ok_or_else(|| BackendError::UnknownNode(node.clone()))?;
-        let containers = engine::inspect(&[id]).map_err(refused("asking the engine"))?;
-        containers
-            .into_iter()
-            .for_each(|container| self.learn(node.clone(), container));
-        Ok(())
+        match engine::inspect(&[id]) {
+            Ok(containers) => {
+                for container in containers {
+                    self.learn(node.clone(), container);
+                }
+                Ok(())
+            }
+            Err(DockerError::Gone(_)) => self.find_again(),
+            Err(error) => Err(refused("asking the engine")(error)),
+        }
     }
 
     fn pid(&self, node: &NodeId) -> Option<i32> {
@@ -292,6 +327,17 @@ impl DockerBackend {
     }
 }
 
+/// The node that a container is: its service, and of several all but the first with a number.
+fn node_of(container: &Container) -> Result<NodeId, DockerError> {
+    let name = if container.number > 1 {
+        format!("{}-{}", container.service, container.number)
+    } else {
+        container.service.clone()
+    };
+    name.parse()
+        .map_err(|error| DockerError::Project(format!("{error}")))
+}
+
 /// The compose project that has containers here, if there is just one.
 ///
 /// # Errors
@@ -303,14 +349,37 @@ pub fn only_running_project() -> Result<String, DockerError> {
 fn only_project(projects: Vec<String>) -> Result<String, DockerError> {
     match <[String; 1]>::try_from(projects) {
         Ok([project]) => Ok(project),
-        Err(none) if none.is_empty() => Err(DockerError::Project(
-            "no running cluster: no compose project has containers; start one with docker-compose up -d"
-                .to_owned(),
-        )),
+        Err(none) if none.is_empty() => Err(DockerError::NoProject),
         Err(several) => Err(DockerError::Project(format!(
             "several compose projects have containers ({}): name one with --project",
             several.join(", ")
         ))),
+    }
+}
+
+/// Does something to all containers where they are known to run, until that is where
+/// they ran; returns where. One that ended meanwhile has no namespace, and its next one
+/// has no rules: then `ask` says where they run now. No two rounds fail for one end.
+///
+/// # Errors
+/// What `act` or `ask` said, if no container is anywhere else than was known.
+fn done_where_they_are<W, P: PartialEq, E>(
+    world: &mut W,
+    known: impl Fn(&W) -> P,
+    act: impl Fn(&W) -> Result<(), E>,
+    ask: impl Fn(&mut W) -> Result<(), E>,
+) -> Result<P, E> {
+    loop {
+        let places = known(world);
+        match act(world) {
+            Ok(()) => return Ok(places),
+            Err(error) => {
+                ask(world)?;
+                if known(world) == places {
+                    return Err(error);
+                }
+            }
+        }
     }
 }
 
@@ -366,23 +435,9 @@ impl Backend for DockerBackend {
 
     fn set_links(&mut self, links: &LinkMatrix) -> Result<(), BackendError> {
         self.refresh_if_stale()?;
-        loop {
-            let processes = self.processes();
-            match self.lay(links) {
-                Ok(()) => {
-                    self.laid_for = processes;
-                    return Ok(());
-                }
-                // A container that ended meanwhile has no namespace; its next one has
-                // no rules. The engine knows which, and no two rounds fail for one end.
-                Err(error) => {
-                    self.refresh()?;
-                    if self.processes() == processes {
-                        return Err(error);
-                    }
-                }
-            }
-        }
+        let lay = |docker: &DockerBackend| docker.lay(links);
+        self.laid_for = done_where_they_are(self, DockerBackend::processes, lay, DockerBackend::refresh)?;
+        Ok(())
     }
 
     fn probe_links(
@@ -513,6 +568,7 @@ impl Backend for DockerBackend {
         {
             return false;
         }
+        self.glanced = Instant::now();
         if let Err(error) = self.refresh() {
             tracing::warn!(%error, "looking for containers that came back");
             return false;
@@ -521,5 +577,86 @@ impl Backend for DockerBackend {
         self.laid_for
             .iter()
             .any(|(node, pid)| self.pid(node).is_some() && self.pid(node) != *pid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Containers by process id: where they run, and where they are known to.
+    struct World {
+        run: [Option<i32>; 2],
+        known: [Option<i32>; 2],
+        /// What becomes of the first one while rules are laid.
+        to_come: Vec<Option<i32>>,
+        laid: Cell<usize>,
+    }
+
+    fn laid(world: &mut World) -> Result<[Option<i32>; 2], String> {
+        let lay = |world: &World| {
+            world.laid.set(world.laid.get() + 1);
+            let gone = |(known, run): (&Option<i32>, &Option<i32>)| known.is_some() && known != run;
+            match world.known.iter().zip(&world.run).any(gone) {
+                true => Err("no such process".to_owned()),
+                false => Ok(()),
+            }
+        };
+        let ask = |world: &mut World| {
+            world.known = world.run;
+            if let Some(next) = world.to_come.pop() {
+                world.run[0] = next;
+            }
+            Ok(())
+        };
+        done_where_they_are(world, |world| world.known, lay, ask)
+    }
+
+    #[test]
+    fn a_project_is_found_where_there_is_just_one() {
+        let found = |names: &[&str]| only_project(names.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(found(&["kv"]).ok().as_deref(), Some("kv"));
+        assert!(matches!(found(&[]), Err(DockerError::NoProject)));
+        let several = found(&["kv", "web"]).expect_err("which?").to_string();
+        assert!(
+            several.contains("kv, web") && several.contains("--project"),
+            "{several}"
+        );
+    }
+
+    #[test]
+    fn a_container_that_ends_while_rules_are_laid_is_asked_for_again() {
+        let mut world = World {
+            run: [Some(1), Some(2)],
+            known: [Some(1), Some(2)],
+            to_come: Vec::new(),
+            laid: Cell::new(0),
+        };
+        assert_eq!(laid(&mut world), Ok([Some(1), Some(2)]));
+        assert_eq!(world.laid.get(), 1);
+        // It ends, is back, and while it is asked about ends once more.
+        world.run[0] = Some(3);
+        world.to_come = vec![None, Some(4)];
+        assert_eq!(laid(&mut world), Ok([None, Some(2)]));
+        assert_eq!(world.laid.get(), 1 + 4);
+        assert!(world.to_come.is_empty());
+    }
+
+    #[test]
+    fn rules_that_cannot_be_laid_where_nothing_has_changed_are_an_error() {
+        let mut world = World {
+            run: [Some(1), Some(2)],
+            known: [Some(1), Some(2)],
+            to_come: Vec::new(),
+            laid: Cell::new(0),
+        };
+        let lay = |world: &World| {
+            world.laid.set(world.laid.get() + 1);
+            Err("iptables refused")
+        };
+        let refused = done_where_they_are(&mut world, |world| world.known, lay, |_| Ok(()));
+        assert_eq!((refused, world.laid.get()), (Err("iptables refused"), 1));
     }
 }
