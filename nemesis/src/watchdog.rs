@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::site::Site;
+use crate::site::{Site, SiteError};
 
 /// Carries the order to be a watchdog.
 const ORDER: &str = "NEMESIS_WATCHDOG";
@@ -88,20 +88,36 @@ pub fn serve_if_watchdog() -> Option<ExitCode> {
 }
 
 fn heal(order: &Order) -> bool {
-    let deadline = Instant::now() + PATIENCE;
+    heal_within(
+        PATIENCE,
+        || order.site.open(&order.journal, 0),
+        SiteError::is_busy,
+        |nemesis| nemesis.heal().is_ok(),
+    )
+}
+
+/// Opens a cluster, as soon as nobody else has it, and heals it, until that is done or
+/// patience runs out.
+fn heal_within<C, E>(
+    patience: Duration,
+    mut open: impl FnMut() -> Result<C, E>,
+    is_busy: impl Fn(&E) -> bool,
+    mut heal: impl FnMut(&mut C) -> bool,
+) -> bool {
+    let deadline = Instant::now() + patience;
     let mut opened = None;
     loop {
         match &mut opened {
-            None => match order.site.open(&order.journal, 0) {
-                Ok(nemesis) => {
-                    opened = Some(nemesis);
+            None => match open() {
+                Ok(cluster) => {
+                    opened = Some(cluster);
                     continue;
                 }
-                Err(error) if error.is_busy() => {}
+                Err(error) if is_busy(&error) => {}
                 Err(_) => return false,
             },
-            Some(nemesis) => {
-                if nemesis.heal().is_ok() {
+            Some(cluster) => {
+                if heal(cluster) {
                     return true;
                 }
             }
@@ -110,5 +126,37 @@ fn heal(order: &Order) -> bool {
             return false;
         }
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Opened after so many times busy and healed after so many failures: whether it
+    /// was, and how often each was tried.
+    fn tried(patience: Duration, busy: u32, failing: u32) -> (bool, u32, u32) {
+        let (mut opens, mut heals) = (0, 0);
+        let open = || {
+            opens += 1;
+            if opens > busy { Ok(()) } else { Err("busy") }
+        };
+        let heal = |(): &mut ()| {
+            heals += 1;
+            heals > failing
+        };
+        let healed = heal_within(patience, open, |error| *error == "busy", heal);
+        (healed, opens, heals)
+    }
+
+    #[test]
+    fn a_heal_that_fails_at_first_is_tried_again() {
+        let long = Duration::from_secs(60);
+        assert_eq!(tried(long, 0, 0), (true, 1, 1));
+        assert_eq!(tried(long, 2, 3), (true, 3, 4));
+        assert!(!tried(Duration::ZERO, 0, 1000).0);
+        assert!(!tried(Duration::ZERO, 1000, 0).0);
+        // What is not busy but gone will not come back.
+        assert!(!heal_within(long, || Err::<(), _>("gone"), |_| false, |()| true));
     }
 }

@@ -24,6 +24,11 @@ const PORT: u16 = 7000;
 const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) const NODES: usize = 3;
 const SSHD: &str = "/usr/sbin/sshd";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// File in a node's folder by which it refuses to start, once.
+const REFUSES: &str = "refuses";
+/// File that stands for [`BOOT_ID`] on all machines.
+const BOOT: &str = "boot_id";
 
 /// Why the scenario cannot be played here.
 pub(crate) fn lacking() -> Option<&'static str> {
@@ -52,6 +57,11 @@ pub(crate) fn specs(folder: &Path) -> Vec<NodeSpec> {
     )
     .expect("the lab's mounts are its own");
     std::fs::create_dir("/run/sshd").expect("a fresh folder");
+    // Machines that can be booted anew: by another name for this boot.
+    let boot = folder.join(BOOT);
+    std::fs::copy(BOOT_ID, &boot).expect("a name for this boot");
+    mount(Some(&boot), BOOT_ID, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .expect("the lab's mounts are its own");
     for key in ["host", "user"] {
         let made = Command::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-f"])
@@ -108,7 +118,7 @@ fn cluster_file(folder: &Path) -> ClusterFile {
         user: Some("root".to_owned()),
         pids: format!("cat {here}/{{node}}/pid 2>/dev/null"),
         start: format!(
-            "cd {here}/{{node}} && setsid {} node {{node}} {PORT} >>log 2>&1 </dev/null & echo $! >{here}/{{node}}/pid",
+            "rm {here}/{{node}}/{REFUSES} 2>/dev/null && exit 1; cd {here}/{{node}} && setsid {} node {{node}} {PORT} >>log 2>&1 </dev/null & echo $! >{here}/{{node}}/pid",
             program.display()
         ),
         data: Some(format!("{here}/{{node}}/data")),
@@ -225,6 +235,7 @@ pub(crate) fn play(lab: &Lab, folder: &Path) {
     let mut nemesis = Nemesis::new(Box::new(backend), &journal, 1).expect("a nemesis");
     links(&mut nemesis, &file);
     booted(&mut nemesis, &file);
+    booted_and_restored(&mut nemesis, &file, folder);
     processes(&mut nemesis, folder);
 
     // A tool that crashed: whoever comes next finds its journal.
@@ -248,14 +259,21 @@ pub(crate) fn play(lab: &Lab, folder: &Path) {
     drop(nemesis);
     assert_clean(&file);
 
-    // By hand: a warden owns the cluster, and when it is killed its watchdog heals.
+    // By hand: a warden owns the cluster, and when it is killed its watchdog heals, also
+    // what cannot be undone at first.
     let said = by_hand(&path, &["partition", "one", "n1"]);
     assert!(said.contains("seen: n1 -/-> n2"), "{said}");
     assert!(tables(&file, 2).contains("-j DROP"));
+    let said = by_hand(&path, &["kill", "n3"]);
+    assert!(said.contains("seen: n3 is dead"), "{said}");
+    let refuses = folder.join("n3").join(REFUSES);
+    std::fs::write(&refuses, "").expect("writable");
     let warden = processes_named("warden");
     assert_eq!(warden.len(), 1, "one warden");
     kill(warden[0], Signal::SIGKILL).expect("it lives");
     until("the watchdog heals", || !tables(&file, 2).contains("ORDEAL"));
+    until("n3 serves", || asked(3, "id").is_ok());
+    assert!(!refuses.exists(), "it refused at first");
     until("the watchdog ends", || {
         processes_named("NEMESIS_WATCHDOG").is_empty()
     });
@@ -328,6 +346,36 @@ fn booted(nemesis: &mut Nemesis, file: &ClusterFile) {
         tables(file, 1).matches("-j DROP").count() == 2
     });
     assert!(reach(1, 2).starts_with("error"));
+    assert!(nemesis.heal().expect("heals").healed);
+    assert_clean(file);
+}
+
+/// One that was booted anew, and has our rules from a saved table: it is known by its
+/// boot, and gets them again all the same, with what belongs to them.
+fn booted_and_restored(nemesis: &mut Nemesis, file: &ClusterFile, folder: &Path) {
+    let applied = nemesis
+        .apply(&fault(r#"{"fault":"partition","shape":"n1/n2,n3"}"#))
+        .expect("applies");
+    assert!(applied.bit, "{applied:?}");
+    let untouched = || {
+        let counted = tables_by(file, 1, "iptables-save -c");
+        let rule = |line: &&str| line.contains("] -A ORDEAL -s ");
+        let rules: Vec<&str> = counted.lines().filter(rule).collect();
+        assert_eq!(rules.len(), 2, "{counted}");
+        rules.iter().all(|rule| rule.starts_with("[0:0]"))
+    };
+    assert!(!untouched(), "the probes were stopped");
+    // The same boot, looked at again and again, is no reason to touch anything.
+    let looked = Instant::now();
+    while looked.elapsed() < Duration::from_millis(1500) {
+        nemesis.tick();
+    }
+    assert!(!untouched(), "nothing had changed");
+    std::fs::write(folder.join(BOOT), "another-boot\n").expect("writable");
+    until("the rules are laid again", || {
+        nemesis.tick();
+        untouched()
+    });
     assert!(nemesis.heal().expect("heals").healed);
     assert_clean(file);
 }
