@@ -25,13 +25,13 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
         }
     };
     let options = LabOptions {
-        simulated_disks: name == "disk",
+        simulated_disks: matches!(name, "disk" | "break-all"),
         net: if name.ends_with("-iptables") {
             Net::Iptables
         } else {
             Net::Switch
         },
-        fake_clocks: name == "clock",
+        fake_clocks: name == "clock" || name == "break-all" && nemesis::doctor::find_faketime().is_ok(),
         ..LabOptions::default()
     };
     let options = if name.starts_with("no-tun") {
@@ -118,6 +118,7 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
         }
         "damage" => damage(&lab, folder),
         "hold" => hold(&lab),
+        "break-all" | "break-iptables" => break_and_mend(&lab, folder),
         "panic" => panic!("as asked"),
         "exit-9" => return ExitCode::from(9),
         _ => panic!("unknown scenario {name}"),
@@ -288,7 +289,7 @@ fn everything(lab: &Lab, folder: &Path) {
 }
 
 /// More than half of the nodes are killed at once; then all are restarted, one
-/// after the other.
+/// after the other; then one dies over and over.
 fn many(lab: &Lab, folder: &Path) {
     let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 1).expect("a nemesis");
     let all: Vec<NodeId> = lab.nodes().to_vec();
@@ -334,6 +335,31 @@ fn many(lab: &Lab, folder: &Path) {
     }
     assert!(order.is_sorted(), "in the order of the nodes: {order:?}");
     assert!(nemesis.heal().expect("heals").healed);
+    for node in &all {
+        lab.wait_until(node, || ask_at(lab, node, "id").is_ok(), PATIENCE)
+            .expect("is back");
+    }
+
+    let before = pids();
+    let looping = nemesis
+        .apply(&parse_fault(
+            r#"{"fault":"crash-loop","target":"n2","up":"150ms","down":"50ms"}"#,
+        ))
+        .expect("begins");
+    assert!(looping.bit && !looping.over, "{looping:?}");
+    assert!(ask_at(lab, &all[1], "id").is_err(), "it begins dead");
+    let mut lives = std::collections::BTreeSet::new();
+    let deadline = Instant::now() + PATIENCE;
+    while lives.len() < 3 {
+        nemesis.tick();
+        lives.extend(ask_at(lab, &all[1], "pid"));
+        assert!(Instant::now() < deadline, "it lived as {lives:?}");
+    }
+    assert!(nemesis.heal().expect("heals").healed);
+    lab.wait_until(&all[1], || ask_at(lab, &all[1], "id").is_ok(), PATIENCE)
+        .expect("it is left running");
+    let others = |pids: Vec<Option<String>>| [&pids[..1], &pids[2..]].concat();
+    assert_eq!(others(pids()), others(before), "nobody else was touched");
 }
 
 fn crash(lab: &Lab, folder: &Path) {
@@ -401,6 +427,34 @@ fn hold(lab: &Lab) {
     }
 }
 
+/// Breaks and mends the cluster in every way that leaves something, as fast as it can,
+/// until it is killed.
+fn break_and_mend(lab: &Lab, folder: &Path) {
+    let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 1).expect("a nemesis");
+    let faults: Vec<Fault> = [
+        r#"{"fault":"partition","shape":"halves"}"#,
+        r#"{"fault":"pause","target":"one"}"#,
+        r#"{"fault":"disk","target":"n1","disk":{"kind":"full"}}"#,
+        r#"{"fault":"clock","target":"n2","clock":{"kind":"jump","offset_ms":60000}}"#,
+        r#"{"fault":"kill","target":"n5"}"#,
+        r#"{"fault":"links","from":"n1","to":"n2","link":{"loss":0.5}}"#,
+    ]
+    .map(parse_fault)
+    .into_iter()
+    .filter(|fault| nemesis.can_do(fault).is_ok())
+    .collect();
+    println!("ready");
+    loop {
+        let ids: Vec<_> = faults
+            .iter()
+            .map(|fault| nemesis.apply(fault).expect("applies").id)
+            .collect();
+        for id in ids {
+            nemesis.undo(id).expect("undoes");
+        }
+    }
+}
+
 fn disk(lab: &Lab, folder: &Path) {
     let n1 = NodeId::numbered(1);
     let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 1).expect("a nemesis");
@@ -434,6 +488,16 @@ fn disk(lab: &Lab, folder: &Path) {
     assert!(broken.bit, "{broken:?}");
     assert!(ask1("append gone").contains("os error 5"));
     assert!(nemesis.heal().expect("mends it").healed);
+
+    for (call, tried) in [("write", "append gone"), ("read", "read")] {
+        let broken = format!(r#"{{"fault":"disk","target":"n1","disk":{{"kind":"errors","{call}":1.0}}}}"#);
+        let broken = nemesis.apply(&parse_fault(&broken)).expect("breaks it");
+        assert!(broken.bit, "{broken:?}");
+        assert!(ask1(tried).contains("os error 5"), "{call}");
+        let mended = nemesis.undo(broken.id).expect("mends it");
+        assert!(mended.healed && !mended.seen.is_empty(), "{mended:?}");
+        assert!(!ask1(tried).contains("error"), "{call}");
+    }
 
     let slow = parse_fault(r#"{"fault":"disk","target":"n1","disk":{"kind":"slow","fsync":"200ms"}}"#);
     let slow = nemesis.apply(&slow).expect("slows it");
@@ -560,6 +624,7 @@ fn damage(lab: &Lab, folder: &Path) {
 }
 
 fn links(lab: &Lab, folder: &Path, all: &[&str]) {
+    let (one, two) = (NodeId::numbered(1), NodeId::numbered(2));
     let mut nemesis = Nemesis::new(Box::new(lab.backend()), &folder.join("journal"), 1).expect("a nemesis");
     for link in all {
         let fault = parse_fault(&format!(
@@ -567,6 +632,17 @@ fn links(lab: &Lab, folder: &Path, all: &[&str]) {
         ));
         let applied = nemesis.apply(&fault).expect("applies");
         assert!(applied.bit && applied.seen.len() == 1, "{link}: {applied:?}");
+        let desired = nemesis.desired_links();
+        assert_eq!(desired.worsened().count(), 1, "{link}: one way only");
+        let status = nemesis.status().expect("looks at all links");
+        let back = status
+            .reach
+            .iter()
+            .find(|probe| probe.from == two && probe.to == one);
+        assert!(
+            back.is_some_and(|probe| probe.wanted.is_good() && probe.as_wanted),
+            "{link}: the way back is good: {back:?}"
+        );
         let undone = nemesis.undo(applied.id).expect("undoes");
         assert!(undone.healed, "{link}: {undone:?}");
     }
