@@ -113,6 +113,9 @@ fn faults_by_hand() {
         assert!(Instant::now() < deadline, "it is still dead");
     }
 
+    without_doing_it(&playground);
+    watched(&playground);
+
     playground.refuses(&["kill", "n9"], "unknown node n9: the nodes are n1, n2, n3");
     playground.refuses(&["partition", "n1,n2/n2"], "n2 is named twice");
     playground.refuses(&["partition", "leader"], "no leader is known");
@@ -180,6 +183,79 @@ fn faults_by_hand() {
         assert!(Instant::now() < deadline, "it still answers");
     }
     playground.refuses(&["status"], "is gone");
+}
+
+/// Every verb says with `--dry-run` what it would do, and does nothing.
+fn without_doing_it(playground: &Playground) {
+    let journal = playground.folder.path().join("store/current/nemesis.journal");
+    let before = std::fs::read(&journal).expect("a journal");
+    for (typed, says) in [
+        ("partition n1/n2,n3", "n1 -> n2: cut"),
+        ("flap n1/n2,n3", "over and over: 300ms there, 300ms not"),
+        ("links n1 n2 --loss 50%", "n1 -> n2: loss 50%"),
+        ("kill n1", "n1: kill"),
+        ("pause n1", "n1: pause"),
+        ("restart n1", "n1: restart"),
+        ("restart all --rolling 2s", "n3: restart after 4s"),
+        ("crash-loop n2", "n2: kill over and over: 500ms there, 1s not"),
+        ("power-failure n1 --torn", "n1: power failure, torn writes"),
+        ("disk n1 full", "n1: disk full"),
+        ("disk n1 error --read 10%", "n1: disk EIO on read 10%"),
+        ("disk n1 slow", "n1: disk fsync 100ms slower"),
+        ("disk n1 bit-flip", "n1: disk 1 bits flipped"),
+        ("damage n1 truncate", "n1: files: 64 bytes off"),
+        ("damage n1 bit-flip", "n1: files: 1 bits flipped"),
+        ("resume all", "no node is paused"),
+        ("heal", "would undo nothing"),
+    ] {
+        let args: Vec<&str> = typed.split(' ').chain(["--dry-run"]).collect();
+        playground.says(&args, says);
+    }
+    // What cannot be done cannot be tried either, and says the same.
+    playground.refuses(&["kill-election", "--dry-run"], "no leader is known");
+    playground.refuses(&["clock", "n1", "rate", "2", "--dry-run"], "nemesis lab --clocks");
+    playground.refuses(&["member", "add", "n1", "--dry-run"], "membership");
+    playground.refuses(&["undo", "99", "--dry-run"], "no fault #99 is in force");
+    playground.refuses(&["lab", "--dry-run", "--", "true"], "a lab breaks nothing");
+    assert_eq!(
+        std::fs::read(&journal).expect("a journal"),
+        before,
+        "nothing was done"
+    );
+
+    let said = playground.says(&["pause", "n2"], "until `nemesis undo ");
+    let number = said.split(['#', ' ']).nth(1).expect("a number").to_owned();
+    playground.says(&["heal", "--dry-run"], &format!("#{number} pause n2"));
+    playground.says(&["undo", &number, "--dry-run"], &format!("#{number} pause n2"));
+    playground.says(&["resume", "all", "--dry-run"], "paused are n2");
+    playground.says(&["status"], "n2  paused");
+    playground.says(&["undo", &number], "undone");
+}
+
+/// `watch` looks again and again, and ends with the cluster's state as it was last seen.
+fn watched(playground: &Playground) {
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_nemesis"))
+        .current_dir(playground.folder.path())
+        .args(["watch", "--every", "100ms"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("nemesis runs");
+    let mut lines = BufReader::new(watch.stdout.take().expect("piped"))
+        .lines()
+        .map_while(Result::ok);
+    let mut until = |what: &str| {
+        let seen = lines.find(|line| line.contains(what));
+        assert!(seen.is_some(), "watch ended before it showed {what}");
+    };
+    until("n1  running");
+    until("no fault in force");
+    playground.says(&["kill", "n1"], "n1 is dead");
+    until("n1  dead");
+    until("kill n1");
+    playground.says(&["heal"], "healed");
+    until("n1  running");
+    watch.kill().expect("our child");
+    watch.wait().expect("our child");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(super) struct Args {
     /// Print answers as JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Say what a fault would do, and do nothing
+    /// Say what would be done, and do nothing
     #[arg(long, global = true)]
     pub(super) dry_run: bool,
     #[command(subcommand)]
@@ -93,7 +93,7 @@ pub(super) enum Verb {
     },
     /// Make links slow, lossy, narrow, ...
     #[command(
-        after_help = "Examples:\n  nemesis links all all --delay 50ms --jitter 20ms\n  nemesis links leader all --loss 10% --for 20s"
+        after_help = "Examples:\n  nemesis links all all --delay 50ms --jitter 20ms\n  nemesis links leader all --loss 10% --for 20s\n  nemesis links n1 n2 --bandwidth 1mbit"
     )]
     Links {
         /// Senders: nodes, or one, minority, majority, all, leader, followers

@@ -9,9 +9,12 @@ mod bench;
 mod hand;
 mod lab;
 mod meaning;
+#[cfg(test)]
+mod page;
 mod refusal;
 mod show;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,6 +25,7 @@ use clap::{CommandFactory, Parser};
 use crate::control::{Answer, Question};
 use crate::doctor;
 use crate::duration::Span;
+use crate::nemesis::NemesisError;
 use crate::plan::{Plan, PlanOptions, Preset, faults_named};
 
 use args::{Args, PlanArgs, Verb};
@@ -59,6 +63,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { BAD_INPUT } else { 0 });
         }
     };
+    if args.dry_run && matches!(args.verb, Some(Verb::Lab(_) | Verb::Bench { .. })) {
+        return report(Err(bad(
+            "--dry-run is for faults and their undoing: a lab breaks nothing",
+        )));
+    }
     match &args.verb {
         // Before anything that might start a thread.
         Some(Verb::Lab(lab)) => return report(lab::run(lab)),
@@ -121,14 +130,39 @@ fn run(args: &Args) -> anyhow::Result<bool> {
             }
         }
     };
-    if args.dry_run && !matches!(question, Question::Preview { .. } | Question::Status) {
-        return Err(bad(
-            "--dry-run is for faults: what undoing does, `nemesis status` shows",
-        ));
-    }
     let mut hand = Hand::reach(args.cluster.as_deref(), args.project.as_deref())?;
+    let undoes = matches!(
+        question,
+        Question::Undo { .. } | Question::Resume { .. } | Question::Heal
+    );
+    if args.dry_run && undoes {
+        return would_undo(&question, hand.ask(&Question::Status)?, args.json);
+    }
     let answer = hand.ask(&question)?;
     finish(&question, answer, args.json)
+}
+
+/// Says what `question` would undo in a cluster that answers so.
+fn would_undo(question: &Question, answer: Answer, json: bool) -> anyhow::Result<bool> {
+    let Answer::Status(status) = answer else {
+        return finish(question, answer, json);
+    };
+    let meant: Vec<_> = match question {
+        Question::Undo { id } => status.faults.iter().filter(|fault| fault.id == *id).collect(),
+        Question::Resume { .. } => Vec::new(),
+        _ => status.faults.iter().collect(),
+    };
+    if let Question::Undo { id } = question
+        && meant.is_empty()
+    {
+        return Err(bad(NemesisError::NotInForce(*id)));
+    }
+    if json {
+        println!("{}", serde_json::to_string(&meant)?);
+    } else {
+        print!("{}", show::would_undo(question, &meant, &status));
+    }
+    Ok(true)
 }
 
 fn finish(question: &Question, answer: Answer, json: bool) -> anyhow::Result<bool> {
@@ -157,8 +191,10 @@ fn watch(args: &Args, every: Span) -> anyhow::Result<bool> {
     loop {
         let mut hand = Hand::reach(args.cluster.as_deref(), args.project.as_deref())?;
         let answer = hand.ask(&Question::Status)?;
-        // Home, and clear to the end of the screen.
-        print!("\x1b[H\x1b[2J");
+        if std::io::stdout().is_terminal() && !args.json {
+            // Home, and clear to the end of the screen.
+            print!("\x1b[H\x1b[2J");
+        }
         finish(&Question::Status, answer, args.json)?;
         drop(hand);
         std::thread::sleep(every.0.max(Duration::from_millis(100)));

@@ -3,8 +3,9 @@
 use crate::control::{Answer, Question};
 use crate::doctor::Finding;
 use crate::duration::Span;
-use crate::effect::Effect;
-use crate::node::NodeId;
+use crate::effect::{Effect, ProcessChange, Rhythm};
+use crate::fault::{Fault, MembershipChange};
+use crate::node::{NodeId, NodeState, join};
 use crate::probe::Probe;
 use crate::record::{InForce, Status};
 
@@ -21,6 +22,11 @@ pub(super) fn answer(question: &Question, answer: &Answer) {
             } = question
             {
                 println!("undone by itself after {lasting}");
+            } else if !applied.over && matches!(applied.fault, Fault::Restart { .. }) {
+                println!(
+                    "one after the other; `nemesis undo {}` leaves the rest alone",
+                    applied.id.0
+                );
             } else if !applied.over {
                 println!("until `nemesis undo {}` or `nemesis heal`", applied.id.0);
             }
@@ -29,6 +35,14 @@ pub(super) fn answer(question: &Question, answer: &Answer) {
         Answer::Preview { effect, sentence } => {
             println!("would hit: {sentence}");
             print!("{}", effect_lines(effect));
+            if matches!(
+                question,
+                Question::Preview {
+                    fault: Fault::KillElection
+                }
+            ) {
+                println!("  and whoever is seen to stand for election then: kill");
+            }
         }
         Answer::Undone(undone) => {
             println!("{undone}");
@@ -65,9 +79,23 @@ fn effect_lines(effect: &Effect) -> String {
     for change in &effect.links {
         text += &format!("  {} -> {}: {}\n", change.from, change.to, change.link);
     }
+    if let Some(rhythm) = &effect.rhythm {
+        text += &format!("  over and over: {}\n", beat(rhythm));
+    }
     for (node, change) in &effect.processes {
-        let json = serde_json::to_value(change).unwrap_or_default();
-        text += &format!("  {node}: {}\n", json["process"].as_str().unwrap_or("?"));
+        let what = match change {
+            ProcessChange::Kill => "kill".to_owned(),
+            ProcessChange::Pause => "pause".to_owned(),
+            ProcessChange::Restart { after } if after.0.is_zero() => "restart".to_owned(),
+            ProcessChange::Restart { after } => format!("restart after {after}"),
+            ProcessChange::CrashLoop { rhythm } => format!("kill over and over: {}", beat(rhythm)),
+            ProcessChange::PowerFailure { torn: false } => "power failure".to_owned(),
+            ProcessChange::PowerFailure { torn: true } => "power failure, torn writes".to_owned(),
+        };
+        text += &format!("  {node}: {what}\n");
+    }
+    for (node, damage) in &effect.damaged {
+        text += &format!("  {node}: files: {damage}\n");
     }
     for (node, disk) in &effect.disks {
         text += &format!("  {node}: disk {disk}\n");
@@ -75,7 +103,41 @@ fn effect_lines(effect: &Effect) -> String {
     for (node, clock) in &effect.clocks {
         text += &format!("  {node}: clock {clock}\n");
     }
+    for (node, change) in &effect.members {
+        let what = match change {
+            MembershipChange::Add => "made a member",
+            MembershipChange::Remove => "made a member no longer",
+            MembershipChange::Transfer => "made leader",
+            MembershipChange::Replace => "made a member no longer, killed, emptied, started, made a member",
+        };
+        text += &format!("  {node}: {what}\n");
+    }
     text
+}
+
+fn beat(rhythm: &Rhythm) -> String {
+    format!("{} there, {} not", rhythm.on, rhythm.off)
+}
+
+/// What undoing would undo.
+pub(super) fn would_undo(question: &Question, meant: &[&InForce], status: &Status) -> String {
+    if let Question::Resume { target } = question {
+        let paused = status
+            .nodes
+            .iter()
+            .filter(|(_, state)| *state == NodeState::Paused);
+        let paused = join(paused.map(|(node, _)| node));
+        return if paused.is_empty() {
+            "would continue nobody: no node is paused\n".to_owned()
+        } else {
+            format!("would continue who of `{target}` is paused; paused are {paused}\n")
+        };
+    }
+    if meant.is_empty() {
+        return "would undo nothing: no fault is in force\n".to_owned();
+    }
+    let lines: String = meant.iter().map(|fault| in_force(fault)).collect();
+    format!("would undo:\n{lines}")
 }
 
 /// Who reaches whom: a row for each sender, a column for each receiver.
@@ -170,7 +232,6 @@ pub(super) fn findings(findings: &[Finding], json: bool) {
 mod tests {
     use super::*;
     use crate::link::{Link, LinkMatrix};
-    use crate::node::NodeState;
     use crate::probe::LinkProbe;
 
     #[test]
