@@ -50,7 +50,7 @@ const KINDS: [Kind; 4] = [
     },
     Kind {
         what: "reports",
-        names: &["report.html"],
+        names: &["report.html", "over-time.svg"],
         packed: false,
     },
     Kind {

@@ -28,6 +28,8 @@ pub(super) struct Overview<'a> {
     pub(super) node_states: &'a [NodeState],
     /// When the operations that prove a violation were invoked, and when the last of them completed.
     pub(super) violation: Vec<Nanos>,
+    /// What is drawn, in a word: the first is `overview`.
+    pub(super) class: &'static str,
 }
 
 /// Draws the overview as an `<svg>` element.
@@ -49,8 +51,9 @@ pub(super) fn overview(series: &Series, what: &Overview<'_>) -> String {
     let bottom = latency_top + LATENCY;
     let height = bottom + 24.0;
     let mut svg = format!(
-        "<svg class=\"overview\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" \
-         aria-label=\"Faults, operations a second and latencies over the run\" data-left=\"{LEFT}\" data-right=\"{RIGHT}\">\n"
+        "<svg class=\"{class}\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" \
+         aria-label=\"Faults, operations a second and latencies over the run\" data-left=\"{LEFT}\" data-right=\"{RIGHT}\">\n",
+        class = what.class,
     );
     draw_time_grid(&mut svg, &time, rate_top, bottom);
     draw_faults(&mut svg, what.faults, &rows, &time, bottom);
@@ -107,26 +110,59 @@ pub(super) fn share_bar(counts: &Counts) -> String {
     svg
 }
 
-/// A row for each fault, so that no label lies on another: the first row that is free by then.
+/// A row for each fault, so that no label lies on another: the first row that is free where it and its label begin.
 fn pack(faults: &[FaultSpan], time: &TimeScale) -> Vec<usize> {
     let mut rows: Vec<f64> = Vec::new();
     faults
         .iter()
         .map(|fault| {
             let (left, right) = span(fault, time);
-            let right = right.max(left + label(fault).chars().count() as f64 * CHARACTER + 10.0);
-            let row = rows.iter().position(|end| *end <= left).unwrap_or(rows.len());
+            let label = Label::of(fault, left, right);
+            let begin = left.min(label.from);
+            let end = right.max(label.to);
+            let row = rows
+                .iter()
+                .position(|taken| *taken <= begin)
+                .unwrap_or(rows.len());
             match rows.get_mut(row) {
-                Some(end) => *end = right,
-                None => rows.push(right),
+                Some(taken) => *taken = end,
+                None => rows.push(end),
             }
             row
         })
         .collect()
 }
 
-fn label(fault: &FaultSpan) -> String {
-    shortened(&fault.description, 40)
+/// What is written at a fault, and from where to where that reaches: behind the fault's beginning, or where the
+/// drawing would end before the text does, before the fault's end.
+struct Label {
+    text: String,
+    from: f64,
+    to: f64,
+    anchor: &'static str,
+}
+
+impl Label {
+    fn of(fault: &FaultSpan, left: f64, right: f64) -> Self {
+        let text = shortened(&fault.description, 40);
+        let width = text.chars().count() as f64 * CHARACTER + 4.0;
+        let (anchor, from) = if left + 4.0 + width > RIGHT {
+            ("end", right - 4.0 - width)
+        } else {
+            ("start", left + 4.0)
+        };
+        Self {
+            text,
+            from,
+            to: from + width,
+            anchor,
+        }
+    }
+
+    /// Where its anchor is.
+    fn x(&self) -> f64 {
+        if self.anchor == "end" { self.to } else { self.from }
+    }
 }
 
 fn span(fault: &FaultSpan, time: &TimeScale) -> (f64, f64) {
@@ -141,13 +177,7 @@ fn draw_faults(svg: &mut String, faults: &[FaultSpan], rows: &[usize], time: &Ti
     for (fault, row) in faults.iter().zip(rows) {
         let (left, right) = span(fault, time);
         let y = 4.0 + ROW * *row as f64;
-        let text = label(fault);
-        let runs_out = left + 5.0 + text.chars().count() as f64 * CHARACTER > RIGHT;
-        let (anchor, x) = if runs_out {
-            ("end", right - 4.0)
-        } else {
-            ("start", left + 4.0)
-        };
+        let label = Label::of(fault, left, right);
         let _ = writeln!(
             svg,
             "<g class=\"fault {family}\"><title>{description}: {from} to {to}</title>\
@@ -162,8 +192,10 @@ fn draw_faults(svg: &mut String, faults: &[FaultSpan], rows: &[usize], time: &Ti
                 .map_or("the end".to_owned(), |to| clock(to.0 / 1_000_000 * 1_000_000)),
             width = right - left,
             height = bottom - y,
+            x = label.x(),
             text_y = y + 10.5,
-            text = Escaped(&text),
+            anchor = label.anchor,
+            text = Escaped(&label.text),
         );
     }
 }
@@ -421,4 +453,53 @@ pub(super) fn legend(series: &Series) -> String {
     }
     html.push_str("</ul>\n");
     html
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_faults_never_lie_on_each_other() {
+        let second = 1_000_000_000;
+        let time = TimeScale {
+            from: 0,
+            to: 30 * second,
+            left: LEFT,
+            right: RIGHT,
+        };
+        // Many short ones up to the very end, where labels stand before what they name.
+        let faults: Vec<FaultSpan> = (0..29)
+            .map(|at| FaultSpan {
+                description: format!("partition halves: n{at}, n2 | n3, n4, n5"),
+                from: Nanos(at * second),
+                to: Some(Nanos(at * second + second / 2)),
+                ..FaultSpan::default()
+            })
+            .collect();
+        let rows = pack(&faults, &time);
+        let places: Vec<(usize, f64, f64)> = faults
+            .iter()
+            .zip(&rows)
+            .map(|(fault, row)| {
+                let (left, right) = span(fault, &time);
+                let label = Label::of(fault, left, right);
+                assert!(
+                    label.from >= 0.0 && label.to <= WIDTH,
+                    "{label_to}",
+                    label_to = label.to
+                );
+                (*row, label.from.min(left), label.to.max(right))
+            })
+            .collect();
+        for (at, one) in places.iter().enumerate() {
+            for other in &places[..at] {
+                assert!(
+                    one.0 != other.0 || one.1 >= other.2 || other.1 >= one.2,
+                    "{one:?} lies on {other:?}"
+                );
+            }
+        }
+        assert!(rows.iter().any(|row| *row > 0));
+    }
 }

@@ -2,15 +2,21 @@
 
 use std::fmt::Write;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::charts::{self, Overview};
-use super::escape::Escaped;
+use super::escape::{Escaped, shortened};
+use super::series::Series;
 use super::{ReportInput, RunOutcome, proof, sections, verdict};
 
 /// How every page of ours looks.
 pub(crate) const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
+
+/// Kinds of operations that are drawn by themselves; the table has them all.
+const OPERATIONS_SHOWN: usize = 8;
 
 /// The report of a run as one HTML page.
 ///
@@ -21,11 +27,7 @@ pub fn html(input: &ReportInput<'_>) -> String {
     let proof = verdict::counterexample(input)
         .map(proof::operations)
         .unwrap_or_default();
-    let overview = Overview {
-        faults: &input.run.faults,
-        node_states: &input.run.node_states,
-        violation: proof::moments(&proof),
-    };
+    let overview = overview(input, &proof);
     let outcome = input.outcome();
     let mut page = String::with_capacity(256 * 1024);
     head(&mut page, input, outcome);
@@ -40,6 +42,7 @@ pub fn html(input: &ReportInput<'_>) -> String {
     page.push_str(&charts::overview(&series, &overview));
     page.push_str("</div>\n<p id=\"readout\" aria-live=\"polite\">Point at the drawing, or focus it and use the arrow keys, to read its numbers.</p>\n");
     page.push_str(&charts::legend(&series));
+    by_operation(&mut page, input, &series, &overview);
     page.push_str("</section>\n");
     page.push_str(&sections::faults(input));
     page.push_str(&sections::numbers(&series));
@@ -53,6 +56,56 @@ pub fn html(input: &ReportInput<'_>) -> String {
         data = charts::data(&series, &input.run.faults),
     );
     page
+}
+
+/// The run over time as one SVG file, for a wiki or an issue: what the page shows under that heading.
+#[must_use]
+pub fn plot(input: &ReportInput<'_>) -> String {
+    let proof = verdict::counterexample(input)
+        .map(proof::operations)
+        .unwrap_or_default();
+    let drawing = charts::overview(&input.series(), &overview(input, &proof));
+    drawing
+        .replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" ", 1)
+        .replacen(
+            ">\n",
+            &format!(
+                ">\n<style>{}</style>\n",
+                Escaped(format!("{STYLE} svg {{ background: var(--paper); }}"))
+            ),
+            1,
+        )
+}
+
+fn overview<'a>(input: &ReportInput<'a>, proof: &[proof::ProofOperation]) -> Overview<'a> {
+    Overview {
+        faults: &input.run.faults,
+        node_states: &input.run.node_states,
+        violation: proof::moments(proof),
+        class: "overview",
+    }
+}
+
+/// The same for each kind of operation by itself, folded: a mean of reads and writes hides either.
+fn by_operation(page: &mut String, input: &ReportInput<'_>, series: &Series, overview: &Overview<'_>) {
+    if series.by_f.len() < 2 {
+        return;
+    }
+    let alone = Overview {
+        node_states: &[],
+        violation: overview.violation.clone(),
+        class: "by-operation",
+        ..*overview
+    };
+    page.push_str("<h3>By operation</h3>\n");
+    for f in series.by_f.keys().take(OPERATIONS_SHOWN) {
+        let _ = writeln!(
+            page,
+            "<details><summary><span class=\"mono\">{}</span></summary>\n<div class=\"drawing\">\n{}</div></details>",
+            Escaped(shortened(f, 60)),
+            charts::overview(&input.series_of(f, series), &alone)
+        );
+    }
 }
 
 const HELP: &str = "<dialog id=\"help\"><h3>Keys</h3><table class=\"plain\"><tbody>\
@@ -112,41 +165,5 @@ fn navigation(page: &mut String, input: &ReportInput<'_>, outcome: RunOutcome, h
 /// How a content security policy names a script or style that it lets in: only this very text may run, so that
 /// even a hole in the escaping would not let a store's answer act.
 pub(crate) fn hash_source(text: &str) -> String {
-    format!("sha256-{}", base64(&Sha256::digest(text.as_bytes())))
-}
-
-/// Standard Base64 with padding (RFC 4648).
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word =
-            chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            if digit <= chunk.len() {
-                text.push(char::from(DIGITS[(word >> (18 - 6 * digit) & 63) as usize]));
-            } else {
-                text.push('=');
-            }
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (bytes, expected) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), expected);
-        }
-    }
+    format!("sha256-{}", STANDARD.encode(Sha256::digest(text.as_bytes())))
 }

@@ -12,7 +12,9 @@ use super::{ReportInput, RunOutcome, proof};
 /// history, one for whether the run was evidence.
 ///
 /// A violation or an anomaly is a `failure`. What is unknown is an `error`, so that no reader of the file takes it
-/// for a pass.
+/// for a pass. GitLab and Jenkins list errors with the failures, as tests that failed: so where something was found,
+/// what else is unknown (that the run ended at its first violation, mostly) is `skipped`, for nothing second is
+/// wrong. GitLab shows the text of an element and no attribute: the message stands in both.
 #[must_use]
 pub fn junit(input: &ReportInput<'_>) -> String {
     let run = input.run;
@@ -24,7 +26,7 @@ pub fn junit(input: &ReportInput<'_>) -> String {
             "failure",
             anomaly.kind.clone(),
             anomaly.sentence.clone(),
-            String::new(),
+            anomaly.sentence.clone(),
         )),
     }));
     let doubts = run.doubts.join("\n");
@@ -36,19 +38,26 @@ pub fn junit(input: &ReportInput<'_>) -> String {
             .first()
             .map(|first| ("error", "no-evidence".to_owned(), first.clone(), doubts)),
     });
+    if input.outcome() == RunOutcome::Invalid {
+        for problem in cases.iter_mut().filter_map(|case| case.problem.as_mut()) {
+            if problem.0 == "error" {
+                problem.0 = "skipped";
+            }
+        }
+    }
     let number = |tag: &str| {
         cases
             .iter()
             .filter(|case| case.problem.as_ref().is_some_and(|p| p.0 == tag))
             .count()
     };
-    let (failures, errors) = (number("failure"), number("error"));
+    let (failures, errors, skipped) = (number("failure"), number("error"), number("skipped"));
     debug_assert_eq!(failures + errors == 0, input.outcome() == RunOutcome::Valid);
     let length = run.length.as_seconds();
     let name = Escaped(&run.name);
     let mut xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" time=\"{length:.3}\">\n\
-         <testsuite name=\"{name}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"0\" time=\"{length:.3}\" timestamp=\"{started}\">\n<properties>\n",
+         <testsuite name=\"{name}\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" skipped=\"{skipped}\" time=\"{length:.3}\" timestamp=\"{started}\">\n<properties>\n",
         tests = cases.len(),
         started = Escaped(&run.started),
     );
@@ -133,12 +142,13 @@ fn verdict_case(input: &ReportInput<'_>) -> Case {
                 "failure",
                 kind.unwrap_or_default(),
                 found.sentence.clone(),
-                lines.join("\n"),
+                format!("{}\n\n{}", found.sentence, lines.join("\n")),
             ))
         }
         // The same words as on the page: the headline of an unknown verdict says what ran out.
         Some(Verdict::Unknown(_)) | None => {
-            Some(("error", "unknown".to_owned(), headline(input), String::new()))
+            let why = headline(input);
+            Some(("error", "unknown".to_owned(), why.clone(), why))
         }
     };
     Case {

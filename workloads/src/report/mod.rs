@@ -39,12 +39,12 @@ mod tests;
 use checker::history::{History, Nanos};
 use checker::{Analysis, Verdict};
 
-use crate::evidence::Cause;
+use crate::evidence::{Availability, Cause};
 
 pub(crate) use escape::{Escaped, markdown};
 pub use figures::{Figure, Figures, figures};
-pub use html::html;
 pub(crate) use html::{STYLE, hash_source};
+pub use html::{html, plot};
 pub use junit::junit;
 pub use logs::LogExcerpt;
 pub(crate) use scale::count;
@@ -86,6 +86,8 @@ pub struct RunInfo {
     pub faults: Vec<FaultSpan>,
     /// What makes the run invalid whatever the history says: a node that died unasked, replicas that differ.
     pub anomalies: Vec<Finding>,
+    /// How operations fared at nodes of a connected majority: what a store owes, whatever the faults.
+    pub available: Availability,
     /// What the violation points at, where there is one.
     pub cause: Option<Cause>,
     /// Why the run is no evidence, a sentence each; empty where it is.
@@ -224,7 +226,16 @@ impl ReportInput<'_> {
             .max()
             .unwrap_or(0)
             .max(self.run.length.0);
-        series::Series::of(self.history.operations().map(sample), end)
+        let operations = self.history.operations();
+        let number = operations.len();
+        series::Series::of(operations.map(sample), number, end)
+    }
+
+    /// The numbers of the operations of one name, on the same clock.
+    fn series_of(&self, f: &str, whole: &series::Series) -> series::Series {
+        let number = whole.by_f.get(f).map_or(0, |group| group.counts.total());
+        let operations = self.history.operations().filter(|operation| operation.f() == f);
+        series::Series::of(operations.map(sample), number as usize, whole.end)
     }
 }
 

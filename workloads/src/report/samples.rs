@@ -10,6 +10,8 @@ use checker::{
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
+use crate::evidence::Availability;
+
 use super::{FaultSpan, Finding, LogExcerpt, NodeReport, NodeState, ReportInput, Role, RunInfo};
 
 pub(super) const MS: u64 = 1_000_000;
@@ -257,6 +259,10 @@ fn run() -> RunInfo {
             pair("kvnode", "0.1.0, sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
             pair("kernel", "Linux 6.18.44"),
         ],
+        available: Availability {
+            owed: 36_000,
+            kept: 35_820,
+        },
         nodes: nodes.collect(),
         node_states: vec![
             state("n1", 0, 10_180, Role::Leader, 7),

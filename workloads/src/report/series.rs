@@ -154,10 +154,11 @@ impl Sample<'_> {
 }
 
 impl Series {
-    /// Counts every operation. `end` is how far the run's clock went; what is later counts as at the end.
-    pub(super) fn of<'a>(samples: impl ExactSizeIterator<Item = Sample<'a>>, end: u64) -> Self {
+    /// Counts every operation, about `number` of them. `end` is how far the run's clock went; what is later counts
+    /// as at the end.
+    pub(super) fn of<'a>(samples: impl Iterator<Item = Sample<'a>>, number: usize, end: u64) -> Self {
         let end = end.max(1);
-        let buckets = (samples.len() as u64 / ENOUGH).clamp(FEWEST_BUCKETS, MOST_BUCKETS);
+        let buckets = (number as u64 / ENOUGH).clamp(FEWEST_BUCKETS, MOST_BUCKETS);
         let width = (round_step(end as f64 / buckets as f64) as u64).max(1);
         let mut buckets = vec![Bucket::default(); end.div_ceil(width) as usize];
         let mut latencies: Vec<Option<Histogram<u32>>> = vec![None; buckets.len()];
@@ -307,7 +308,7 @@ mod tests {
             },
             sample(990 * MS, 1000 * MS, Outcome::Ok),
         ];
-        let series = Series::of(samples.iter().copied(), 1000 * MS);
+        let series = Series::of(samples.iter().copied(), samples.len(), 1000 * MS);
         let expected = Counts {
             ok: 2,
             mismatch: 1,
@@ -338,7 +339,7 @@ mod tests {
     #[test]
     fn latency_stands_where_the_operation_started() {
         let slow = sample(100 * MS, 900 * MS, Outcome::Ok);
-        let series = Series::of([slow].into_iter(), 1000 * MS);
+        let series = Series::of([slow].into_iter(), 1, 1000 * MS);
         let at = |time: u64| &series.buckets[(time / series.width) as usize];
         let [p50, _, _, highest] = at(100 * MS).latency.expect("one sample");
         for value in [p50, highest] {
@@ -350,7 +351,7 @@ mod tests {
 
     #[test]
     fn an_empty_history_has_a_scale_and_no_claim() {
-        let series = Series::of(std::iter::empty(), 0);
+        let series = Series::of(std::iter::empty(), 0, 0);
         assert_eq!((series.end, series.buckets.len()), (1, 1));
         assert_eq!(series.all.quantile(0.5), None);
         assert_eq!(series.longest_silence, None);
@@ -363,7 +364,7 @@ mod tests {
             error: Some(text),
             ..sample(0, 1, Outcome::Fail)
         });
-        let series = Series::of(samples, 0);
+        let series = Series::of(samples, 3, 0);
         assert!(series.errors.len() <= MOST_REASONS + 1);
         assert_eq!(
             series.errors.iter().map(|e| e.times).sum::<u64>(),
@@ -375,7 +376,7 @@ mod tests {
     #[test]
     fn buckets_cover_the_run_however_long() {
         for end in [1, 999, 30_000 * MS, 86_400_000 * MS] {
-            let series = Series::of(std::iter::empty(), end);
+            let series = Series::of(std::iter::empty(), 0, end);
             assert!(
                 series.buckets.len() as u64 <= MOST_BUCKETS + 1,
                 "{end}: {}",

@@ -7,8 +7,9 @@ use checker::{Counterexample, Limit, Verdict};
 use super::escape::Escaped;
 use super::proof::shown;
 use super::scale::{clock, count, duration, percent};
-use super::series::Series;
+use super::series::{Counts, Series};
 use super::{ReportInput, RunOutcome, doubts};
+use crate::evidence::Availability;
 
 /// The verdict in a word.
 pub(super) fn word(outcome: RunOutcome) -> &'static str {
@@ -91,6 +92,9 @@ fn said(limit: &Limit) -> String {
 /// What runs are usually called by: an anomaly's name, or what is missing.
 fn kind(input: &ReportInput<'_>, outcome: RunOutcome) -> String {
     match (outcome, counterexample(input)) {
+        (RunOutcome::Valid, _) if input.run.faults.is_empty() => {
+            "linearizable, with no fault made".to_owned()
+        }
         (RunOutcome::Valid, _) => "linearizable, and the faults were seen to bite".to_owned(),
         (RunOutcome::Unknown, _) => "neither shown to be right nor wrong".to_owned(),
         (RunOutcome::Invalid, Some(found)) => {
@@ -176,7 +180,12 @@ pub(super) fn where_from(input: &ReportInput<'_>) -> String {
     }
     parts.extend(run.seed.map(|seed| format!("seed {seed}")));
     if !run.started.is_empty() {
-        parts.push(format!("started {}", run.started));
+        // Nobody reads the fractions of its seconds; results.json has them.
+        let started = match run.started.split_once('.') {
+            Some((whole, rest)) if rest.ends_with('Z') => format!("{whole}Z"),
+            _ => run.started.clone(),
+        };
+        parts.push(format!("started {started}"));
     }
     parts.retain(|part| !part.is_empty());
     parts.join(" · ")
@@ -194,17 +203,14 @@ pub(super) fn tiles(input: &ReportInput<'_>, series: &Series) -> String {
             count(counts.total()),
             format!("operations in {}", duration(series.end).replace(' ', "\u{a0}")),
         ),
-        (
-            percent(counts.answered(), counts.total()),
-            "ok or a definite mismatch".to_owned(),
-        ),
+        available(input, counts),
         (count(counts.unknown), "of unknown outcome".to_owned()),
         (quantile(0.99), format!("latency p99, p50 {}", quantile(0.5))),
         (silence, "longest without an ok".to_owned()),
-        (
-            format!("{bit} of {}", input.run.faults.len()),
-            "faults seen to bite".to_owned(),
-        ),
+        match input.run.faults.len() {
+            0 => ("none".to_owned(), "faults".to_owned()),
+            all => (format!("{bit} of {all}"), "faults seen to bite".to_owned()),
+        },
         (
             input.analysis.map_or("–".to_owned(), |analysis| {
                 duration(analysis.elapsed.as_nanos() as u64)
@@ -223,6 +229,18 @@ pub(super) fn tiles(input: &ReportInput<'_>, series: &Series) -> String {
     }
     html.push_str("</ul>\n");
     html
+}
+
+/// What the store did of what it owed; where nothing tells what it owed, of everything.
+fn available(input: &ReportInput<'_>, counts: &Counts) -> (String, String) {
+    let Availability { owed, kept } = input.run.available;
+    match owed {
+        0 => (
+            percent(counts.answered(), counts.total()),
+            "ok or a definite mismatch".to_owned(),
+        ),
+        _ => (percent(kept, owed), "available at nodes of a majority".to_owned()),
+    }
 }
 
 /// The command that repeats the run.

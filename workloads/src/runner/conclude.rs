@@ -199,6 +199,7 @@ pub(super) fn conclude(dir: &Path, check_limit: Duration, signals: Option<&Signa
         &serde_json::to_vec_pretty(&results).context("results.json")?,
     )?;
     write_whole(&dir.join("report.html"), report::html(&input).as_bytes())?;
+    write_whole(&dir.join("over-time.svg"), report::plot(&input).as_bytes())?;
     write_whole(&dir.join("junit.xml"), report::junit(&input).as_bytes())?;
     write_whole(&dir.join("summary.md"), report::summary(&input).as_bytes())?;
 
@@ -433,11 +434,14 @@ fn run_info(
         "history.jsonl".to_owned(),
         "results.json".to_owned(),
         "junit.xml".to_owned(),
+        "summary.md".to_owned(),
+        "over-time.svg".to_owned(),
     ];
     if dir.join("test.toml").is_file() {
         files.push("test.toml".to_owned());
     }
     RunInfo {
+        available: conduct.available,
         name: particulars.test.clone(),
         started,
         seed: header.seed,

@@ -36,7 +36,8 @@ pub(super) fn run(run: &Run, folder: &Path) -> String {
             &run.results.sentence
         }),
     );
-    if !run.results.doubts.is_empty() {
+    // One violation suffices, and a run that ended at it has of course done too little to be called valid.
+    if run.state != State::Illegal && !run.results.doubts.is_empty() {
         content.push_str("<ul>");
         for doubt in &run.results.doubts {
             let _ = write!(content, "<li>{}</li>", Escaped(doubt));
