@@ -34,11 +34,12 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 # Dependencies first: this layer is rebuilt only when a manifest or the lock file changes.
 COPY Cargo.toml Cargo.lock ./
 COPY checker/Cargo.toml checker/
+COPY checker/browser/Cargo.toml checker/browser/
 COPY kvnode/Cargo.toml kvnode/
 COPY nemesis/Cargo.toml nemesis/
 COPY workloads/Cargo.toml workloads/
 RUN set -eu; \
-    for crate in checker kvnode nemesis workloads; do \
+    for crate in checker checker/browser kvnode nemesis workloads; do \
         mkdir -p $crate/src; \
         echo 'fn main() {}' >$crate/src/main.rs; \
         : >$crate/src/lib.rs; \

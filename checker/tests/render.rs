@@ -1,109 +1,21 @@
 //! The page in a real browser: it must draw what the history holds, without a word on the console.
 //!
-//! Pages and pictures stay beside the test's binary, in `render-samples/`, to be looked at. Without Chromium or
-//! Chrome the test says that it was skipped; with `CI` set it fails instead.
+//! Pages and pictures stay beside the test's binary, in `render-samples/`, to be looked at.
 
 use std::fs;
-use std::io::{BufWriter, Read};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
+use std::process::Command;
 
+use browser::{Browser, Scheme};
 use checker::generate::{Bug, Mix, Simulation, Values};
 use checker::history::Writer;
 use serde_json::Value;
-
-/// The first browser that answers to its name.
-fn browser() -> Option<&'static str> {
-    let names = [
-        "chromium",
-        "chromium-browser",
-        "google-chrome",
-        "google-chrome-stable",
-    ];
-    names.into_iter().find(|name| {
-        let asked = Command::new(name)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        asked.is_ok_and(|status| status.success())
-    })
-}
-
-/// Kept after the tests: beside the test's own binary.
-fn folder() -> PathBuf {
-    let binary = std::env::current_exe().expect("the test's own path");
-    let target = binary.parent().and_then(Path::parent).expect("target/debug");
-    let folder = target.join("render-samples");
-    fs::create_dir_all(&folder).expect("a folder for the pages");
-    folder
-}
 
 fn checker(arguments: &[&str]) -> i32 {
     let mut command = Command::new(env!("CARGO_BIN_EXE_checker"));
     let status = command.args(arguments).status().expect("the command runs");
     status.code().expect("it ends by itself")
-}
-
-/// Opens a page; gives back the document after its scripts ran, and what was said on the console.
-fn open(browser: &str, page: &Path, arguments: &[&str]) -> (String, Vec<String>) {
-    let profile = tempfile::tempdir().expect("a folder for the browser");
-    let mut child = Command::new(browser)
-        .args([
-            "--headless",
-            "--disable-gpu",
-            "--hide-scrollbars",
-            "--no-first-run",
-        ])
-        // Chromium's own sandbox needs what a container or a root user has not; the page is ours.
-        .args([
-            "--no-sandbox",
-            "--disable-dev-shm-usage",
-            "--enable-logging=stderr",
-        ])
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .args(arguments)
-        .arg(format!("file://{}", page.display()))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the browser starts");
-    let (done, ended) = mpsc::channel();
-    let mut out = child.stdout.take().expect("piped");
-    let mut err = child.stderr.take().expect("piped");
-    let document = thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let read = out.read_to_end(&mut bytes);
-        // The receiver is gone only if the test has failed already.
-        let _ = done.send(());
-        read.map(|_| bytes)
-    });
-    let console = thread::spawn(move || {
-        let mut bytes = Vec::new();
-        err.read_to_end(&mut bytes).map(|_| bytes)
-    });
-    let in_time = ended.recv_timeout(Duration::from_secs(120)).is_ok();
-    if !in_time {
-        child.kill().expect("it can be ended");
-    }
-    child.wait().expect("it ran");
-    assert!(
-        in_time,
-        "{}: the browser did not end within two minutes",
-        page.display()
-    );
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    let document = text(document.join().expect("no panic").expect("read"));
-    let console = text(console.join().expect("no panic").expect("read"));
-    // The test itself reads pixels back, and the browser has advice about that.
-    let said = console
-        .lines()
-        .filter(|line| line.contains("CONSOLE") && !line.contains("willReadFrequently"));
-    (document, said.map(str::to_owned).collect())
 }
 
 /// Writes a simulated history and has it drawn; gives back the page.
@@ -121,46 +33,29 @@ fn draw(folder: &Path, name: &str, simulation: &Simulation) -> PathBuf {
     page
 }
 
-fn picture(browser: &str, page: &Path, name: &str, arguments: &[&str]) {
+fn picture(browser: &Browser, page: &Path, name: &str, scheme: Scheme) {
+    browser.look(scheme);
+    browser.open_file(page);
     let picture = page.with_file_name(format!("{name}.png"));
-    let screenshot = format!("--screenshot={}", picture.display());
-    let all: Vec<&str> = [screenshot.as_str(), "--window-size=1400,900"]
-        .into_iter()
-        .chain(arguments.iter().copied())
-        .collect();
-    open(browser, page, &all);
-    let size = fs::metadata(&picture).map_or(0, |file| file.len());
+    let size = browser.picture(&picture);
     assert!(size > 20_000, "{}: {size} bytes", picture.display());
+    browser.look(Scheme::Light);
 }
 
-/// Runs a script of the test's own at the end of a page, and gives back what it puts into `seen`.
-fn drive(browser: &str, page: &Path, script: &str) -> Value {
-    let text = fs::read_to_string(page).expect("the page");
-    // The page's policy lets no other script in.
-    let policy = text.find("<meta http-equiv=").expect("a policy");
-    let end = policy + text[policy..].find('>').expect("its end") + 1;
-    let driven = format!(
-        "<script>{{ const seen = {{}}; const press = (key) => window.dispatchEvent(new KeyboardEvent('keydown', {{ key, cancelable: true }}));\n\
-         {script}\ndocument.title = JSON.stringify(seen); }}</script></body>"
-    );
-    let driven = format!("{}{}", &text[..policy], &text[end..]).replace("</body>", &driven);
-    let path = page.with_extension("driven.html");
-    fs::write(&path, driven).expect("written");
-    let (document, console) = open(browser, &path, &["--dump-dom", "--window-size=1400,900"]);
-    fs::remove_file(path).expect("removed");
-    assert_eq!(console, Vec::<String>::new(), "{}", page.display());
-    let title = document
-        .split("<title>")
-        .nth(1)
-        .and_then(|rest| rest.split("</title>").next())
-        .expect("a title");
-    serde_json::from_str(
-        &title
-            .replace("&lt;", "<")
-            .replace("&gt;", ">")
-            .replace("&amp;", "&"),
-    )
-    .unwrap_or_else(|error| panic!("{error} in {title}"))
+/// Opens a page, runs a script of the test's own in it, and gives back what that puts into `seen`.
+fn drive(browser: &Browser, page: &Path, script: &str) -> Value {
+    browser.open_file(page);
+    assert_eq!(browser.console(), Vec::<String>::new(), "{}", page.display());
+    browser.wait_until("document.documentElement.className === 'live'");
+    let seen = browser.ask(&format!(
+        "const seen = {{}}; const press = (key) => window.dispatchEvent(new KeyboardEvent('keydown', {{ key, cancelable: true }}));\n\
+         {script}\nreturn seen;"
+    ));
+    // The test itself reads pixels back, and the browser has advice about that.
+    let mut said = browser.console();
+    said.retain(|line| !line.contains("willReadFrequently"));
+    assert_eq!(said, Vec::<String>::new(), "{}", page.display());
+    seen
 }
 
 /// What every page must have drawn by the time its own script has ended.
@@ -176,23 +71,17 @@ fn number(seen: &Value, name: &str) -> f64 {
 
 #[test]
 fn pages_draw_what_histories_hold() {
-    let Some(browser) = browser() else {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "CI needs Chromium or Chrome for this test"
-        );
-        eprintln!("skipped: no Chromium or Chrome to open the pages in");
-        return;
-    };
-    let folder = folder();
-    illegal(browser, &folder);
-    legal(browser, &folder);
-    large(browser, &folder);
-    recorded(browser, &folder);
+    let Some(browser) = Browser::start() else { return };
+    browser.room(1400, 900);
+    let folder = browser::samples("render-samples");
+    illegal(&browser, &folder);
+    legal(&browser, &folder);
+    large(&browser, &folder);
+    recorded(&browser, &folder);
 }
 
 /// The violation is what is seen first, and its operations can be walked.
-fn illegal(browser: &str, folder: &Path) {
+fn illegal(browser: &Browser, folder: &Path) {
     let simulation = Simulation {
         seed: 7,
         operations: 2000,
@@ -204,12 +93,6 @@ fn illegal(browser: &str, folder: &Path) {
         ..Simulation::default()
     };
     let page = draw(folder, "illegal", &simulation);
-    let (document, console) = open(browser, &page, &["--dump-dom"]);
-    assert_eq!(console, Vec::<String>::new());
-    assert!(
-        document.contains("class=\"live\""),
-        "the script did not run to its end"
-    );
     let script = format!(
         "{DREW}
         seen.window = [view.from, view.to]; seen.core = core.length; seen.key = drawing.shown.key !== null;
@@ -251,17 +134,12 @@ fn illegal(browser: &str, folder: &Path) {
     );
     assert!(seen["found"].as_u64() > Some(5), "{seen}");
     assert_eq!(seen["hit"], true, "{seen}");
-    picture(browser, &page, "illegal-light", &[]);
-    picture(
-        browser,
-        &page,
-        "illegal-dark",
-        &["--blink-settings=preferredColorScheme=0"],
-    );
+    picture(browser, &page, "illegal-light", Scheme::Light);
+    picture(browser, &page, "illegal-dark", Scheme::Dark);
 }
 
 /// Every operation that takes effect has its moment.
-fn legal(browser: &str, folder: &Path) {
+fn legal(browser: &Browser, folder: &Path) {
     let simulation = Simulation {
         seed: 3,
         operations: 60,
@@ -282,11 +160,11 @@ fn legal(browser: &str, folder: &Path) {
     assert_eq!(seen["outside"], 0, "{seen}");
     assert_eq!(seen["order"], seen["placed"], "{seen}");
     assert!(number(&seen, "points") > 30.0, "{seen}");
-    picture(browser, &page, "legal", &[]);
+    picture(browser, &page, "legal", Scheme::Light);
 }
 
 /// A hundred thousand operations, and how long frames take: told, not asserted, for it depends on the machine.
-fn large(browser: &str, folder: &Path) {
+fn large(browser: &Browser, folder: &Path) {
     let simulation = Simulation {
         seed: 11,
         operations: 100_000,
@@ -327,11 +205,11 @@ fn large(browser: &str, folder: &Path) {
     );
     assert_eq!(number(&seen, "operations"), 100_000.0);
     assert!(number(&seen, "columns") > 10_000.0, "{seen}");
-    picture(browser, &page, "large", &[]);
+    picture(browser, &page, "large", Scheme::Light);
 }
 
 /// A run with a nemesis, drawn from its results.
-fn recorded(browser: &str, folder: &Path) {
+fn recorded(browser: &Browser, folder: &Path) {
     let history = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/recorded-follower-read.jsonl");
     let history = history.display().to_string();
     let judged = Command::new(env!("CARGO_BIN_EXE_checker"))
@@ -351,7 +229,7 @@ fn recorded(browser: &str, folder: &Path) {
     let seen = drive(browser, &page, &script);
     assert!(seen["faults"].as_u64() >= Some(1), "{seen}");
     assert!(number(&seen, "core") >= 2.0, "{seen}");
-    picture(browser, &page, "recorded", &[]);
+    picture(browser, &page, "recorded", Scheme::Light);
     // Results of another history are refused.
     let other = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/stale-read.jsonl");
     let other = other.display().to_string();

@@ -1,34 +1,21 @@
 //! The program as a user meets it: wrong flags, nodes that do not start, interruptions, and what stays behind.
 
+mod leftovers;
+mod patience;
+mod program;
 mod schema;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const WORKLOADS: &str = env!("CARGO_BIN_EXE_workloads");
-/// Longer than anything here takes, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-fn workloads(dir: &Path) -> Command {
-    // Whoever starts the tests in the background may have Ctrl-C ignored, and children inherit that.
-    let mut command = Command::new("env");
-    command
-        .args(["--default-signal=INT,QUIT,HUP", WORKLOADS])
-        .env("ORDEAL_STORE", dir.join("store"))
-        .stdin(Stdio::null());
-    command
-}
-
-fn said(output: &Output) -> (Option<i32>, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
-}
+use leftovers::all_gone;
+use program::{folder, said, workloads};
 
 /// What went wrong is said in one line that contains `expected`, with exit code `code`.
 fn refused(dir: &Path, args: &[&str], code: i32, expected: &str) {
@@ -40,10 +27,6 @@ fn refused(dir: &Path, args: &[&str], code: i32, expected: &str) {
         "{args:?} should say {expected:?}: {errors}"
     );
     assert!(!errors.contains("panicked"), "{errors}");
-}
-
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a folder")
 }
 
 #[test]
@@ -180,29 +163,6 @@ impl Run {
     }
 }
 
-/// Processes that name `dir` on their command line: the nodes do, by their data directories.
-fn processes_of(dir: &Path) -> Vec<String> {
-    let needle = dir.to_str().expect("text");
-    let entries = fs::read_dir("/proc").expect("/proc").flatten();
-    let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    lines
-        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-        .filter(|line| line.contains(needle))
-        .collect()
-}
-
-fn all_gone(dir: &Path) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let left = processes_of(dir);
-        if left.is_empty() {
-            return;
-        }
-        assert!(Instant::now() < deadline, "still there: {left:?}");
-        std::thread::yield_now();
-    }
-}
-
 const QUIET: [&str; 9] = [
     "run",
     "--nodes",
@@ -228,6 +188,7 @@ fn a_quiet_run_is_linearizable_and_can_be_judged_again() {
         "history.jsonl",
         "results.json",
         "report.html",
+        "over-time.svg",
         "junit.xml",
         "test.toml",
         "plan.json",

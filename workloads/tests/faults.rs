@@ -2,12 +2,15 @@
 //! and go, leadership handed over, an election struck in its midst. And the same
 //! cluster over both networks of the lab.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+mod program;
+
+use std::path::PathBuf;
 
 use nemesis::Fault;
 use nemesis::control::{Answer, Client, Question};
 use nemesis::{Applied, FaultId, Healed, Undone};
+
+use program::{said, workloads};
 
 /// A cluster that is taken down even by a test that fails.
 struct Cluster {
@@ -17,15 +20,15 @@ struct Cluster {
 impl Cluster {
     fn up(more: &[&str]) -> Cluster {
         let cluster = Cluster {
-            folder: tempfile::tempdir().expect("a folder"),
+            folder: program::folder(),
         };
         let output = workloads(cluster.folder.path())
             .arg("up")
             .args(more)
             .output()
             .expect("starts");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
+        let (code, out, errors) = said(&output);
+        assert_eq!(code, Some(0), "{out}{errors}");
         cluster
     }
 
@@ -74,14 +77,6 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let _ = workloads(self.folder.path()).arg("down").output();
     }
-}
-
-fn workloads(dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_workloads"));
-    command
-        .env("ORDEAL_STORE", dir.join("store"))
-        .stdin(Stdio::null());
-    command
 }
 
 fn seen(applied: &[nemesis::probe::Probe]) -> String {
@@ -141,7 +136,7 @@ fn members_come_and_go_and_elections_are_struck() {
 
 #[test]
 fn the_same_cluster_runs_over_the_kernels_own_network() {
-    let output = workloads(tempfile::tempdir().expect("a folder").path())
+    let output = workloads(program::folder().path())
         .args([
             "run",
             "--nodes",

@@ -1,24 +1,21 @@
 //! Workloads that need more of a store than a register does, on a live cluster: each is valid, and is evidence.
 
+mod program;
+
 use std::path::Path;
-use std::process::{Command, Stdio};
+
+use program::{said, workloads};
 
 /// A short run that must exit with this code; its `results.json`.
 fn run(dir: &Path, workload: &str, more: &[&str], code: i32) -> serde_json::Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_workloads"))
+    let output = workloads(dir)
         .args(["run", "--workload", workload])
         .args(more)
         .args(["--nodes", "3", "--concurrency", "9", "--seed", "5"])
-        .env("ORDEAL_STORE", dir.join("store"))
-        .stdin(Stdio::null())
         .output()
         .expect("starts");
-    let (out, errors) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    let said = format!("{workload} {more:?}, seed 5: {out}{errors}");
-    assert_eq!(output.status.code(), Some(code), "{said}");
+    let (exit, out, errors) = said(&output);
+    assert_eq!(exit, Some(code), "{workload} {more:?}, seed 5: {out}{errors}");
     let results = std::fs::read(dir.join("store/latest/results.json")).expect("read");
     serde_json::from_slice(&results).expect("JSON")
 }
@@ -30,7 +27,7 @@ fn done(results: &serde_json::Value, f: &str) -> u64 {
 
 #[test]
 fn what_is_watched_counted_and_moved_at_once_is_valid_and_evidence() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = program::folder();
     let cases = [
         ("watch", "5s", &["watch", "set", "get"][..]),
         ("monotonic", "2s", &["inc", "read"]),
@@ -83,7 +80,7 @@ fn what_is_watched_counted_and_moved_at_once_is_valid_and_evidence() {
 
 #[test]
 fn what_is_not_atomic_and_what_is_stale_is_found_by_whoever_looks_for_it() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = program::folder();
     let cases = [
         // A node that stood still for a while answers from what it had.
         ("monotonic", "follower-read", "pause"),

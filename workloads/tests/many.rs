@@ -1,18 +1,23 @@
 //! Many runs out of one: soak, matrix and reduction on real clusters, interrupted and gone on with.
 
+mod leftovers;
+mod patience;
+mod program;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Stdio};
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-const WORKLOADS: &str = env!("CARGO_BIN_EXE_workloads");
-/// Longer than anything here takes, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+use leftovers::all_gone;
+use patience::wait_until;
+use program::{folder, workloads};
+
 /// A run that is over soon.
 const SHORT: [&str; 10] = [
     "--workload",
@@ -27,24 +32,10 @@ const SHORT: [&str; 10] = [
     "3s",
 ];
 
-fn workloads(dir: &Path) -> Command {
-    // Whoever starts the tests in the background may have Ctrl-C ignored, and children inherit that.
-    let mut command = Command::new("env");
-    command
-        .args(["--default-signal=INT,QUIT,HUP", WORKLOADS])
-        .env("ORDEAL_STORE", dir.join("store"))
-        .stdin(Stdio::null());
-    command
-}
-
+/// Exit code, and all that was said.
 fn ran(dir: &Path, args: &[&str]) -> (Option<i32>, String) {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = workloads(dir).args(args).output().expect("starts");
-    let text = [stdout, stderr].concat();
-    (status.code(), String::from_utf8_lossy(&text).into_owned())
+    let (code, out, errors) = program::said(&workloads(dir).args(args).output().expect("starts"));
+    (code, out + &errors)
 }
 
 fn json(path: &Path) -> Value {
@@ -64,25 +55,6 @@ fn runs(out: &Path) -> Vec<PathBuf> {
     runs
 }
 
-/// Waits until no process names `dir` on its command line: the nodes do, by their data directories.
-fn all_gone(dir: &Path) {
-    let needle = dir.to_str().expect("text");
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let entries = fs::read_dir("/proc").expect("/proc").flatten();
-        let lines = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-        let left: Vec<String> = lines
-            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
-            .filter(|line| line.contains(needle))
-            .collect();
-        if left.is_empty() {
-            return;
-        }
-        assert!(Instant::now() < deadline, "still there: {left:?}");
-        std::thread::yield_now();
-    }
-}
-
 /// Starts it, and waits until the first of its runs records its history.
 fn under_way(dir: &Path, out: &Path, args: &[&str]) -> Child {
     let link = out.join("runs/current");
@@ -92,12 +64,11 @@ fn under_way(dir: &Path, out: &Path, args: &[&str]) -> Child {
         .stdout(Stdio::piped())
         .spawn()
         .expect("starts");
-    let deadline = Instant::now() + PATIENCE;
     // A killed run's link may still be there.
-    while fs::read_link(&link).ok() == before || !link.join("history.jsonl").is_file() {
-        assert!(Instant::now() < deadline, "no run began");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until(
+        || fs::read_link(&link).ok() != before && link.join("history.jsonl").is_file(),
+        || "no run began".to_owned(),
+    );
     child
 }
 
@@ -112,7 +83,7 @@ fn said(child: &mut Child) -> String {
 
 #[test]
 fn a_soak_goes_on_where_it_was_ended_and_counts_every_seed_once() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let out = dir.path().join("soak");
     let shown = out.to_str().expect("text");
     let soak = |runs: &'static str, limit: &'static str| {
@@ -182,12 +153,11 @@ fn records(dir: &Path, child: &mut Child) {
         let mut folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
         folders.any(|entry| recorded(&entry.path()))
     }
-    let deadline = Instant::now() + PATIENCE;
-    while !recorded(dir) {
-        assert!(Instant::now() < deadline, "no run began");
+    let begun = || {
         assert!(child.try_wait().expect("waits").is_none(), "it ended early");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+        recorded(dir)
+    };
+    wait_until(begun, || "no run began".to_owned());
 }
 
 #[test]
@@ -242,7 +212,7 @@ fn ctrl_c_ends_whatever_makes_runs_and_leaves_nothing_of_it() {
             eprintln!("SKIPPED: controls, since etcd is not installed");
             continue;
         }
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = folder();
         if name == "reduce" {
             let (code, text) = ran(dir.path(), &[&caught[..], &seeds].concat());
             assert_eq!(code, Some(1), "there must be something to reduce: {text}");
@@ -271,7 +241,7 @@ fn ctrl_c_ends_whatever_makes_runs_and_leaves_nothing_of_it() {
 
 #[test]
 fn a_clean_run_beside_those_with_bugs_starts_and_keeps_clean_nodes() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let run = |name: &str, more: &[&str]| {
         let folder = dir.path().join(name);
         let args = [
@@ -335,7 +305,7 @@ fn a_clean_run_beside_those_with_bugs_starts_and_keeps_clean_nodes() {
 
 #[test]
 fn a_planted_bug_is_found_kept_and_reduced_to_a_run_that_fails_again() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let out = dir.path().join("soak");
     let (code, text) = ran(
         dir.path(),
@@ -423,7 +393,7 @@ fn a_planted_bug_is_found_kept_and_reduced_to_a_run_that_fails_again() {
 
 #[test]
 fn a_matrix_lists_what_makes_no_sense_and_never_passes_it() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let out = dir.path().join("matrix");
     // A store that knows single values only.
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../systems/kvnode.toml"))
@@ -481,7 +451,7 @@ fn a_matrix_lists_what_makes_no_sense_and_never_passes_it() {
 
 #[test]
 fn what_cannot_be_reduced_or_replayed_says_why() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let plan = dir.path().join("plan.json");
     fs::write(&plan, r#"{"seed":1,"length":"9s","steps":[{"at":"5s","fault":{"fault":"kill","target":"one"},"lasting":"2s","recovery":"0s"}]}"#).expect("written");
     let plan = plan.to_str().expect("text");

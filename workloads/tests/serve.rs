@@ -1,32 +1,23 @@
 //! The store in a browser: routes, what must not escape, a run under way, and the pages in Chromium.
 //!
-//! Pictures stay beside the test's binary, in `serve-samples/`, to be looked at. Without Chromium or Chrome the
-//! test of the pages says that it was skipped; with `CI` set it fails instead.
+//! Pictures stay beside the test's binary, in `serve-samples/`, to be looked at.
+
+mod patience;
+mod program;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Stdio};
 
+use browser::{Browser, Scheme};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const WORKLOADS: &str = env!("CARGO_BIN_EXE_workloads");
-/// Longer than anything here takes, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-fn workloads() -> Command {
-    // Whoever starts the tests in the background may have Ctrl-C ignored, and children inherit that.
-    let mut command = Command::new("env");
-    command
-        .args(["--default-signal=INT,QUIT,HUP", WORKLOADS])
-        .env_remove("ORDEAL_STORE")
-        .stdin(Stdio::null());
-    command
-}
+use patience::{PATIENCE, wait_until};
+use program::{folder, said, workloads};
 
 /// A server of a store, ended when dropped.
 struct Server {
@@ -36,7 +27,7 @@ struct Server {
 
 impl Server {
     fn of(store: &Path) -> Self {
-        let mut child = workloads()
+        let mut child = workloads(store)
             .args(["serve", "--listen", "127.0.0.1:0", "--store"])
             .arg(store)
             .stdout(Stdio::piped())
@@ -144,7 +135,7 @@ const OTHER: &str = "kvnode-mix-bug-follower-read/20261121T110000.000Z";
 
 #[test]
 fn runs_files_and_comparisons_are_served_and_nothing_else() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let server = Server::of(&store(dir.path()));
     let (status, head, body) = server.get("/");
     assert_eq!(status, 200, "{head}");
@@ -273,7 +264,7 @@ fn runs_files_and_comparisons_are_served_and_nothing_else() {
 
 #[test]
 fn where_it_cannot_serve_it_says_why() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("an address").to_string();
     let here = dir.path().to_str().expect("text");
@@ -289,41 +280,21 @@ fn where_it_cannot_serve_it_says_why() {
         (&["serve", "--listen", "everywhere"], "--listen"),
         (&["export", here], "no history is there"),
     ] {
-        let output = workloads().args(args).output().expect("starts");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(254), "{said}");
-        assert!(said.contains(expected) && said.lines().count() == 1, "{said}");
+        let output = workloads(dir.path()).args(args).output().expect("starts");
+        let (code, _, errors) = said(&output);
+        assert_eq!(code, Some(254), "{errors}");
+        assert!(
+            errors.contains(expected) && errors.lines().count() == 1,
+            "{errors}"
+        );
     }
 }
 
 #[test]
 fn a_run_is_seen_while_it_goes_on_and_its_export_has_its_verdict() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let dir = folder();
     let store = dir.path().join("store");
-    let mut run = workloads()
-        .args([
-            "run",
-            "--nodes",
-            "3",
-            "--nemesis",
-            "pause",
-            "--rate",
-            "200",
-            "--seed",
-            "1",
-            "--time-limit",
-            "10s",
-            "--store",
-        ])
-        .arg(&store)
-        .stdout(Stdio::null())
-        .spawn()
-        .expect("starts");
-    let deadline = Instant::now() + PATIENCE;
-    while !store.join("current/history.jsonl").is_file() {
-        assert!(Instant::now() < deadline, "no run began");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let mut run = under_way(&store);
     let server = Server::of(&store);
     let (_, _, body) = server.get("/");
     assert!(
@@ -374,13 +345,13 @@ fn a_run_is_seen_while_it_goes_on_and_its_export_has_its_verdict() {
         "every operation was counted once"
     );
     let latest = store.join("latest");
-    let output = workloads().arg("export").arg(&latest).output().expect("starts");
-    assert_eq!(
-        output.status.code(),
-        Some(0),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = workloads(dir.path())
+        .arg("export")
+        .arg(&latest)
+        .output()
+        .expect("starts");
+    let (code, _, errors) = said(&output);
+    assert_eq!(code, Some(0), "{errors}");
     let results = fs::read_to_string(latest.join("results.edn")).expect("written");
     assert!(
         results.contains(":valid? ") && results.contains(":figures {"),
@@ -396,77 +367,48 @@ fn a_run_is_seen_while_it_goes_on_and_its_export_has_its_verdict() {
     assert_eq!((edn.len(), legal(&edn)), (ours.len(), legal(&ours)));
 }
 
-/// The first browser that answers to its name.
-fn browser() -> Option<&'static str> {
-    [
-        "chromium",
-        "chromium-browser",
-        "google-chrome",
-        "google-chrome-stable",
-    ]
-    .into_iter()
-    .find(|name| {
-        let asked = Command::new(name)
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        asked.is_ok_and(|status| status.success())
-    })
+/// Starts a short run with a store of its own, and waits until it records its history.
+fn under_way(store: &Path) -> Child {
+    let child = workloads(store)
+        .args(["run", "--nodes", "3", "--nemesis", "pause", "--rate", "200"])
+        .args(["--seed", "1", "--time-limit", "10s", "--store"])
+        .arg(store)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("starts");
+    wait_until(
+        || store.join("current/history.jsonl").is_file(),
+        || "no run began".to_owned(),
+    );
+    child
 }
 
-/// Opens an address; gives the document after its scripts ran and what was said on the console.
-fn open(browser: &str, address: &str, arguments: &[&str]) -> (String, Vec<String>) {
-    let profile = tempfile::tempdir().expect("a folder for the browser");
-    let output = Command::new("timeout")
-        .args([
-            "120",
-            browser,
-            "--headless",
-            "--disable-gpu",
-            "--hide-scrollbars",
-            "--no-first-run",
-        ])
-        // Chromium's own sandbox needs what a container or a root user has not; the pages are ours.
-        .args([
-            "--disable-dev-shm-usage",
-            "--no-sandbox",
-            "--enable-logging=stderr",
-            "--virtual-time-budget=2000",
-        ])
-        .arg(format!("--user-data-dir={}", profile.path().display()))
-        .args(arguments)
-        .arg(address)
-        .stdin(Stdio::null())
-        .output()
-        .expect("the browser runs");
-    let console = String::from_utf8_lossy(&output.stderr);
-    let console = console
-        .lines()
-        .filter(|line| line.contains(":CONSOLE"))
-        .map(str::to_owned)
-        .collect();
-    (String::from_utf8_lossy(&output.stdout).into_owned(), console)
+/// Pictures of what is open, by day, by night and on a telephone, where it must fit.
+fn pictures(browser: &Browser, name: &str) {
+    let kept = browser::samples("serve-samples");
+    for (width, scheme, picture) in [
+        (1280, Scheme::Light, "light"),
+        (1280, Scheme::Dark, "dark"),
+        (400, Scheme::Light, "narrow"),
+    ] {
+        browser.room(width, 900);
+        browser.look(scheme);
+        let wide = browser.ask("return document.documentElement.scrollWidth");
+        assert!(
+            wide.as_u64() <= Some(width.into()),
+            "{name} {picture}: {wide} pixels wide"
+        );
+        let path = kept.join(format!("{name}-{picture}.png"));
+        assert!(browser.picture(&path) > 10_000, "{}", path.display());
+    }
+    browser.room(1280, 900);
+    browser.look(Scheme::Light);
 }
 
 #[test]
 fn the_pages_run_in_a_browser_without_complaint() {
-    let Some(browser) = browser() else {
-        assert!(
-            std::env::var_os("CI").is_none(),
-            "CI needs Chromium or Chrome for this test"
-        );
-        eprintln!("skipped: no Chromium or Chrome to open the pages in");
-        return;
-    };
-    let binary = std::env::current_exe().expect("the test's own path");
-    let folder = binary
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/debug")
-        .join("serve-samples");
-    fs::create_dir_all(&folder).expect("a folder for the pictures");
-    let dir = tempfile::tempdir().expect("a folder");
+    let Some(browser) = Browser::start() else { return };
+    let dir = folder();
     let server = Server::of(&store(dir.path()));
     let pages = [
         ("runs", "/".to_owned()),
@@ -474,9 +416,9 @@ fn the_pages_run_in_a_browser_without_complaint() {
         ("compare", format!("/compare?run={RUN}&run={OTHER}")),
     ];
     for (name, path) in pages {
-        let address = format!("http://{}{path}", server.address);
-        let (document, console) = open(browser, &address, &["--dump-dom"]);
-        assert_eq!(console, Vec::<String>::new(), "{name}");
+        browser.open(&format!("http://{}{path}", server.address));
+        assert_eq!(browser.console(), Vec::<String>::new(), "{name}");
+        let document = browser.document();
         assert!(
             document.contains("class=\"live\""),
             "{name}: the page's script did not run to its end"
@@ -485,18 +427,64 @@ fn the_pages_run_in_a_browser_without_complaint() {
             !document.contains("<img"),
             "{name}: what a store says became a part of the page"
         );
-        for (theme, flags) in [("light", ""), ("dark", "--blink-settings=preferredColorScheme=0")] {
-            let picture = folder.join(format!("{name}-{theme}.png"));
-            let _ = fs::remove_file(&picture);
-            let screenshot = format!("--screenshot={}", picture.display());
-            let mut arguments = vec![screenshot.as_str(), "--window-size=1280,900"];
-            arguments.extend((!flags.is_empty()).then_some(flags));
-            open(browser, &address, &arguments);
-            assert!(
-                fs::metadata(&picture).is_ok_and(|file| file.len() > 10_000),
-                "{}",
-                picture.display()
-            );
-        }
+        pictures(&browser, name);
     }
+    // By keys alone: the newest run and the one before it, marked and compared.
+    browser.open(&format!("http://{}/", server.address));
+    browser.press("jxjx");
+    let marked = "document.querySelectorAll('table.runs input:checked').length";
+    assert_eq!(browser.ask(&format!("return {marked}")), 2);
+    assert_eq!(browser.console(), Vec::<String>::new());
+}
+
+#[test]
+fn a_run_is_watched_in_a_browser_until_its_verdict() {
+    let Some(browser) = Browser::start() else { return };
+    let dir = folder();
+    let store = dir.path().join("store");
+    let mut run = under_way(&store);
+    let server = Server::of(&store);
+    // From the table to the run that goes on, as a person gets there.
+    browser.open(&format!("http://{}/", server.address));
+    let there = browser.ask("return document.querySelector('a[href^=\"/live/\"]').href");
+    browser.open(there.as_str().expect("a link to the live view"));
+
+    let shown = |name: &str| format!("document.querySelector('[data-live=\"{name}\"]').textContent");
+    browser.wait_until("Number(document.querySelector('#live').dataset.seen) >= 1");
+    assert_eq!(browser.ask(&format!("return {}", shown("phase"))), "load");
+    assert_eq!(
+        browser.ask(&format!("return {}", shown("verdict"))),
+        "no violation so far"
+    );
+    // It moves without being loaded again.
+    let before = browser.ask(&format!(
+        "window.sameDocument = true; return Number({})",
+        shown("ok")
+    ));
+    let more = format!(
+        "Number({}) > {before} && parseInt({}) > 0",
+        shown("ok"),
+        shown("rate")
+    );
+    browser.wait_until(&more);
+    browser.wait_until(&format!("{}.includes('pause')", shown("faults")));
+    assert_eq!(browser.ask("return window.sameDocument"), true);
+    assert_eq!(browser.console(), Vec::<String>::new());
+    pictures(&browser, "live");
+
+    // It ends where the verdict is, and with the run's own.
+    browser.wait_until("location.pathname.startsWith('/run/') && document.readyState === 'complete'");
+    run.wait().expect("waits");
+    let results = fs::read(store.join("latest/results.json")).expect("written");
+    let results: serde_json::Value = serde_json::from_slice(&results).expect("JSON");
+    let sentence = results["sentence"].as_str().expect("a sentence");
+    let page = browser.ask("return document.querySelector('.verdict').innerText");
+    assert!(
+        page.as_str().is_some_and(|page| page.contains(sentence)),
+        "{sentence} in {page}"
+    );
+    // On a busy machine the run may have done too little to be evidence; wrong it is not.
+    assert_ne!(results["valid"], false, "{sentence}");
+    assert_eq!(browser.console(), Vec::<String>::new());
+    pictures(&browser, "over");
 }
