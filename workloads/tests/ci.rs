@@ -120,6 +120,29 @@ fn what_cannot_be_done_is_said_before_or_after_the_run() {
     let said = call(dir.path(), &["--caps", "1MB"]);
     assert_eq!(said.code, Some(254));
     assert!(said.errors.contains("unknown argument --caps"), "{}", said.errors);
+    // A cap that nothing fits into is no news for after the run.
+    let said = call(dir.path(), &["--cap", "90kB", "--", "list"]);
+    assert_eq!(said.code, Some(254), "{}", said.out);
+    assert!(
+        said.errors.contains("holds nothing") && said.out.is_empty(),
+        "{}{}",
+        said.errors,
+        said.out
+    );
+    assert!(
+        said.outputs.contains("verdict=bad-input\nexit-code=254\n"),
+        "{}",
+        said.outputs
+    );
+    // What cannot be kept hides no verdict.
+    let said = judged(dir.path(), "stale-read.jsonl", &["--out", "/proc/no-folder"]);
+    assert_eq!(said.code, Some(1), "{}", said.out);
+    assert!(
+        said.outputs.contains("verdict=illegal\nexit-code=1\n") && said.errors.contains("could not be kept"),
+        "{}{}",
+        said.outputs,
+        said.errors
+    );
     fs::create_dir_all(out(dir.path()).join("already")).expect("made");
     let said = call(dir.path(), &["--", "list"]);
     assert_eq!(said.code, Some(254));
