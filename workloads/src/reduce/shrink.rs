@@ -45,6 +45,8 @@ pub enum Answer {
 pub struct Shrunk {
     /// The smallest that failed.
     pub best: Candidate,
+    /// Those that failed on the way to it, the largest first; not the run itself.
+    pub larger: Vec<Candidate>,
     /// Whether everything was tried.
     pub complete: bool,
 }
@@ -60,6 +62,7 @@ pub fn shrink(
 ) -> Result<Shrunk> {
     let mut search = Search {
         best: start,
+        larger: Vec::new(),
         lasted,
         ask,
         stopped: false,
@@ -74,14 +77,19 @@ pub fn shrink(
     search.earlier()?;
     search.cut()?;
     search.shorter()?;
+    // The first of them is the run itself, where anything smaller failed.
+    search.larger.drain(..search.larger.len().min(1));
     Ok(Shrunk {
         best: search.best,
+        larger: search.larger,
         complete: !search.stopped,
     })
 }
 
 struct Search<Ask> {
     best: Candidate,
+    /// What was the best before.
+    larger: Vec<Candidate>,
     lasted: Duration,
     ask: Ask,
     stopped: bool,
@@ -95,7 +103,7 @@ impl<Ask: FnMut(&Candidate) -> Result<Answer>> Search<Ask> {
         }
         match (self.ask)(&candidate)? {
             Answer::Fails(lasted) => {
-                self.best = candidate;
+                self.larger.push(std::mem::replace(&mut self.best, candidate));
                 self.lasted = lasted;
                 return Ok(true);
             }
