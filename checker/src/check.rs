@@ -2,7 +2,6 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use rayon::prelude::*;
 use rustc_hash::FxHashSet;
@@ -336,9 +335,9 @@ enum Finding {
     Exhausted(Exhausted, usize),
 }
 
-/// The longest that a violation is reduced. One about a value that was written hundreds of times needs them all, and
-/// is told as far as it was reduced by then.
-const EXPLAINING: Duration = Duration::from_secs(2);
+/// How many moves a violation is reduced for, a few seconds' worth at most. One about a value that was written hundreds
+/// of times needs them all, and is told as far as it was reduced by then.
+pub(crate) const EXPLAINING: u64 = 5_000_000;
 
 /// Histories with fewer moments are not worth a second thread.
 const WORTH_THREADS: usize = 4096;
@@ -479,6 +478,9 @@ fn search_one<D: Domain>(
     }
 }
 
+/// So many moments that are made ready for a search take as long as a move of it.
+pub(crate) const MOMENTS_PER_MOVE: u64 = 4;
+
 /// Whether some moments are illegal; `None` if the budget ran out.
 pub(crate) fn is_illegal<D: Domain>(
     history: &History,
@@ -486,6 +488,9 @@ pub(crate) fn is_illegal<D: Domain>(
     moments: &Moments<'_>,
     meter: &mut Meter<'_>,
 ) -> Option<bool> {
+    if !meter.prepare(moments.packed().len() as u64 / MOMENTS_PER_MOVE) {
+        return None;
+    }
     let mut problem = domain.compile(history, moments);
     match engine::decide(&problem) {
         Blocks::Legal(_) => return Some(false),

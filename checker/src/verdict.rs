@@ -64,7 +64,8 @@ pub struct Counterexample {
     pub weakened: usize,
     /// How many operations that only observe were left out.
     pub dropped: usize,
-    /// Whether it was shown that nothing more can be weakened or left out; not so if time ran out first.
+    /// Whether it was shown that nothing more can be weakened or left out. Where that would take more than a fixed
+    /// number of moves it is not shown: the same on every machine, unless a time limit is over before.
     pub minimal: bool,
     /// The latest things that the nemesis had done by then, for people.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -21,6 +21,8 @@ pub(crate) struct Budget {
     time: Option<Duration>,
     memory: u64,
     held: AtomicU64,
+    /// Moves that all searches may still make together, where that is limited.
+    moves: Option<AtomicU64>,
 }
 
 impl Budget {
@@ -30,6 +32,7 @@ impl Budget {
             time,
             memory: memory.or_else(available).unwrap_or(u64::MAX),
             held: AtomicU64::new(0),
+            moves: None,
         }
     }
 
@@ -42,20 +45,31 @@ impl Budget {
         self.began.elapsed()
     }
 
-    /// Whether the time is up.
+    /// Whether the time is up, or the moves are.
     pub(crate) fn is_over(&self) -> bool {
-        self.time.is_some_and(|time| self.elapsed() > time)
+        let made = self.moves.as_ref();
+        made.is_some_and(|left| left.load(Ordering::Relaxed) == 0)
+            || self.time.is_some_and(|time| self.elapsed() > time)
     }
 
-    /// A budget for something less important: so much time at most, of what is left.
-    pub(crate) fn at_most(&self, time: Duration) -> Budget {
-        let left = self.time.map(|all| all.saturating_sub(self.began.elapsed()));
+    /// A budget for something less important: so many moves at most, in the time that is left. Moves and not time,
+    /// so that the same question ends alike on every machine, however busy it is.
+    pub(crate) fn at_most(&self, moves: u64) -> Budget {
         Budget {
             began: Instant::now(),
-            time: Some(left.map_or(time, |left| left.min(time))),
+            time: self.time.map(|all| all.saturating_sub(self.began.elapsed())),
             memory: self.memory,
             held: AtomicU64::new(0),
+            moves: Some(AtomicU64::new(moves)),
         }
+    }
+
+    /// Counts moves that no search makes, and says whether there were so many left.
+    pub(crate) fn pay(&self, moves: u64) -> bool {
+        let Some(left) = &self.moves else { return true };
+        let paid = |left: u64| Some(left.saturating_sub(moves));
+        let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, paid);
+        before.is_ok_and(|before| before >= moves)
     }
 
     /// A meter for one search.
@@ -63,7 +77,7 @@ impl Budget {
         Meter {
             budget: self,
             own: 0,
-            looks: u64::MAX,
+            moves: u64::MAX,
         }
     }
 }
@@ -73,23 +87,30 @@ impl Budget {
 pub(crate) struct Meter<'a> {
     budget: &'a Budget,
     own: u64,
-    /// How often the search may still ask.
-    looks: u64,
+    /// How many moves the search may still make.
+    moves: u64,
 }
 
 impl Meter<'_> {
     /// A meter that also gives up after so many moves.
     pub(crate) fn patient(mut self, moves: u64) -> Self {
-        self.looks = moves / MOVES_PER_LOOK;
+        self.moves = moves;
         self
     }
 
-    /// Whether the search may go on, holding so many bytes.
-    pub(crate) fn allow(&mut self, bytes: u64) -> Result<(), Exhausted> {
-        if self.looks == 0 {
+    /// Counts moves that are made before the search begins; says whether there were so many left. They do not try
+    /// its own patience.
+    pub(crate) fn prepare(&mut self, moves: u64) -> bool {
+        self.budget.pay(moves)
+    }
+
+    /// Whether the search may go on, holding so many bytes and having made so many moves since it last asked.
+    pub(crate) fn allow(&mut self, bytes: u64, moves: u64) -> Result<(), Exhausted> {
+        if self.moves < moves || !self.budget.pay(moves) {
+            self.moves = 0;
             return Err(Exhausted::Time);
         }
-        self.looks -= 1;
+        self.moves -= moves;
         let held = &self.budget.held;
         let before = held.fetch_add(bytes.wrapping_sub(self.own), Ordering::Relaxed);
         let all = before.wrapping_add(bytes.wrapping_sub(self.own));
@@ -123,4 +144,26 @@ fn available() -> Option<u64> {
         let kilobytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
         Some(kilobytes * 1024 / 4 * 3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moves_are_shared_by_all_meters_and_say_when_they_are_used_up() {
+        let all = Budget::new(None, None);
+        let some = all.at_most(100);
+        let (mut one, mut two) = (some.meter(), some.meter().patient(50));
+        assert_eq!(one.allow(0, 40), Ok(()));
+        assert_eq!(two.allow(0, 40), Ok(()));
+        assert!(!some.is_over());
+        // The patience of one is over, not the budget of all.
+        assert_eq!(two.allow(0, 40), Err(Exhausted::Time));
+        assert!(some.pay(20));
+        assert!(some.is_over());
+        assert_eq!(one.allow(0, 1), Err(Exhausted::Time));
+        assert!(!one.prepare(1));
+        assert_eq!(all.meter().allow(0, 1 << 40), Ok(()));
+    }
 }

@@ -136,6 +136,8 @@ const LEAST_SPAN: usize = 8;
 const CHECKPOINTS: usize = 128;
 /// A meter is asked once in so many configurations tried.
 const TRIED_PER_LOOK: usize = 512;
+/// And each counts for so many moves.
+const MOVES_PER_TRY: usize = 4;
 /// Links are cleared of dead ones when there are more than this.
 const LINKS: usize = 1 << 16;
 
@@ -252,7 +254,7 @@ impl<M: Machine, B: Mask> Search<'_, M, B> {
         }
     }
 
-    fn exhausted(&self, limit: Exhausted) -> Answer {
+    pub(super) fn exhausted(&self, limit: Exhausted) -> Answer {
         let furthest = self.furthest;
         Answer::Exhausted { limit, furthest }
     }
@@ -449,6 +451,7 @@ impl<M: Machine, B: Mask> Search<'_, M, B> {
             let mut left = (tries / (count - number)).max(TRIES);
             while let Some(kept) = waiting.pop() {
                 let known = |earlier: &Configuration<B>| earlier.covers(&kept.here, &self.usages);
+                self.effort.add(tried.len() * kept.here.done.words().len());
                 if tried.iter().any(known) {
                     continue;
                 }
@@ -458,12 +461,14 @@ impl<M: Machine, B: Mask> Search<'_, M, B> {
                 }
                 (tries, left) = (tries - 1, left - 1);
                 frontier.tried += 1;
-                if frontier.tried.is_multiple_of(TRIED_PER_LOOK) {
+                if frontier.tried >= TRIED_PER_LOOK || self.is_overdue() {
                     let here = passed.len() + waiting.len() + tried.len() + count;
-                    meter.allow(frontier.bytes(here) + self.bytes())?;
+                    self.effort.beside = frontier.bytes(here);
+                    let moves = mem::take(&mut frontier.tried) * MOVES_PER_TRY;
+                    self.look(moves as u64, meter)?;
                 }
                 self.moves.clear();
-                self.find_moves(&kept.here);
+                self.find_moves(&kept.here, meter)?;
                 // The best moves are last; they are to be passed on first, and tried on first.
                 for at in 0..self.moves.len() {
                     self.steps.clear();

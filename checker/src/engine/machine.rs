@@ -70,6 +70,16 @@ pub(crate) trait Machine: Debug {
     fn missed(&self, _state: StateId, _observation: ClassId) -> bool {
         false
     }
+
+    /// About how many bytes the states take that were met.
+    fn bytes(&self) -> u64 {
+        0
+    }
+
+    /// What the steps have taken so far, in words of memory gone through; nothing where a step is a look-up.
+    fn effort(&self) -> u64 {
+        0
+    }
 }
 
 /// A machine behind a pointer, which has no constants of its own.
@@ -80,6 +90,10 @@ pub(crate) trait DynMachine: Debug {
     fn dyn_step(&mut self, state: StateId, class: ClassId) -> Option<StateId>;
     /// See [`Machine::shape`].
     fn dyn_shape(&self, class: ClassId) -> Shape;
+    /// See [`Machine::bytes`].
+    fn dyn_bytes(&self) -> u64;
+    /// See [`Machine::effort`].
+    fn dyn_effort(&self) -> u64;
 }
 
 /// Models other than the register share one engine: there are many of them.
@@ -94,5 +108,13 @@ impl Machine for Box<dyn DynMachine + '_> {
 
     fn shape(&self, class: ClassId) -> Shape {
         self.as_ref().dyn_shape(class)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.as_ref().dyn_bytes()
+    }
+
+    fn effort(&self) -> u64 {
+        self.as_ref().dyn_effort()
     }
 }

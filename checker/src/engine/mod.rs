@@ -2,6 +2,7 @@
 
 mod blocks;
 mod budget;
+mod effort;
 mod frontier;
 mod glance;
 mod lessons;

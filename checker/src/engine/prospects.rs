@@ -3,7 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::machine::{ClassId, Machine};
+use super::machine::{ClassId, Machine, Shape, StateId};
 use super::mask::Mask;
 use super::memo::Configuration;
 use super::problem::{Moment, Need};
@@ -103,5 +103,35 @@ impl<M: Machine, B: Mask> Search<'_, M, B> {
             }
         }
         true
+    }
+
+    /// Whether an operation that is possible in every state leads from this one to one that is not lost.
+    pub(super) fn leads_on(&mut self, state: StateId, class: ClassId) -> bool {
+        let next = self.problem.machine.step(state, class);
+        next.is_some_and(|next| !self.problem.machine.is_lost(next))
+    }
+
+    /// Whether something that needs a state waits for this one, or one like it.
+    pub(super) fn lets_observe(&mut self, here: &Configuration<B>, next: StateId) -> bool {
+        let mut waiting = self.window.open.without(&here.done);
+        waiting.take_all(&self.window.traceless);
+        self.effort.add(waiting.count());
+        waiting.slots().any(|slot| {
+            let class = self.problem.call(self.window.call(slot)).class;
+            self.problem.machine.step(next, class).is_some()
+        })
+    }
+
+    /// Whether an observation waits for a state that is not the present one.
+    pub(super) fn wanted_now(&mut self, here: &Configuration<B>, next: StateId) -> bool {
+        next != here.state && self.lets_observe(here, next)
+    }
+
+    /// Whether an overwrite would hide some other one that is not spare yet.
+    pub(super) fn could_hide(&self, here: &Configuration<B>, but: usize, left: &B) -> bool {
+        let mut others = left.common(&self.window.traceless);
+        others.take_all(&here.spare);
+        let hidden = |slot| slot != but && matches!(self.shape(slot), Shape::Overwrite(_) | Shape::Total);
+        others.slots().any(hidden)
     }
 }

@@ -15,7 +15,10 @@
 //!   possible.
 //! - A configuration that a failed one covers is not tried again (see [`Memo::covers`]).
 
+use std::mem;
+
 use super::budget::{Exhausted, MOVES_PER_LOOK, Meter};
+use super::effort::Effort;
 use super::lessons::Lessons;
 use super::machine::{ClassId, Machine, Shape, StateId};
 use super::mask::{Mask, Narrow, Wide};
@@ -149,6 +152,7 @@ pub(super) struct Search<'p, M, B> {
     pub(super) lessons: Lessons,
     /// Whether operations of unknown outcome are not counted while there are plenty.
     pub(super) counts_loosely: bool,
+    pub(super) effort: Effort,
 }
 
 /// Moves per moment that the depth-first engine may take before the other has a turn.
@@ -163,6 +167,8 @@ const FAILURES: usize = 12;
 const MORE_FAILURES: usize = 3;
 /// With more than this, the depth-first engine takes the last turn.
 const MOST_FAILURES: usize = 100;
+/// About how many masks are gone through or copied with a move.
+const MASKS: usize = 8;
 /// The order in which moves are tried; the least is tried first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
@@ -209,6 +215,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             scratch: Vec::new(),
             lessons,
             counts_loosely,
+            effort: Effort::default(),
         }
     }
 
@@ -255,6 +262,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
     /// Begins anew.
     fn forget(&mut self) {
         self.memo = Memo::new();
+        self.effort.beside = 0;
         self.frames.clear();
         self.moves.clear();
         self.steps.clear();
@@ -267,8 +275,9 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
     }
 
     /// Nothing if so many moves do not suffice, or if so many in a row lead no further than any before.
-    fn depth_first(&mut self, meter: &mut Meter<'_>, mut moves: u64, stuck: u64) -> Option<Answer> {
-        let (mut furthest, mut since) = (0, 0);
+    fn depth_first(&mut self, meter: &mut Meter<'_>, moves: u64, stuck: u64) -> Option<Answer> {
+        let begun = self.effort.spent();
+        let (mut furthest, mut since, mut counted) = (0, begun, begun);
         let slots = self.window.open.without(&self.window.open);
         let mut here = Configuration {
             at: 0,
@@ -277,30 +286,31 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             spare: slots,
             used: UsageId::NOTHING,
         };
-        let mut patience = MOVES_PER_LOOK;
+        let mut made = 0;
         loop {
             if self.advance(&mut here) {
                 if self.window.at() == self.problem.moments.len() {
-                    return Some(Answer::Legal(std::mem::take(&mut self.steps)));
+                    return Some(Answer::Legal(mem::take(&mut self.steps)));
                 }
-                self.consider(here);
+                if let Err(limit) = self.consider(here, meter) {
+                    return Some(self.exhausted(limit));
+                }
             }
-            patience -= 1;
-            if patience == 0 {
-                patience = MOVES_PER_LOOK;
-                moves = moves.saturating_sub(MOVES_PER_LOOK);
-                since = if furthest == self.furthest {
-                    since + MOVES_PER_LOOK
-                } else {
-                    0
-                };
-                furthest = self.furthest;
-                if moves == 0 || since >= stuck {
-                    return None;
+            made += 1;
+            if (made == MOVES_PER_LOOK || self.is_overdue())
+                && let Err(limit) = self.look(mem::take(&mut made), meter)
+            {
+                return Some(self.exhausted(limit));
+            }
+            // The meter may have been asked while moves were listed, too.
+            let spent = self.effort.spent();
+            if spent != counted {
+                counted = spent;
+                if furthest != self.furthest {
+                    (furthest, since) = (self.furthest, spent);
                 }
-                if let Err(limit) = meter.allow(self.bytes()) {
-                    let furthest = self.furthest;
-                    return Some(Answer::Exhausted { limit, furthest });
+                if spent - begun >= moves || spent - since >= stuck {
+                    return None;
                 }
             }
             match self.next() {
@@ -369,7 +379,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
     }
 
     /// Notes the moves of a configuration, unless it is known to fail.
-    fn consider(&mut self, here: Configuration<B>) {
+    fn consider(&mut self, here: Configuration<B>, meter: &mut Meter<'_>) -> Result<(), Exhausted> {
         // What an earlier configuration of the same place covers need not be tried even while that one is being
         // tried: whatever would succeed from here would succeed from there.
         let same_place = self
@@ -377,19 +387,24 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             .iter()
             .rev()
             .take_while(|frame| frame.configuration.at == here.at);
+        let mut compared = 0;
         let mut earlier = same_place.map(|frame| &frame.configuration);
-        if earlier.any(|earlier| earlier.covers(&here, &self.usages))
-            || self.memo.covers(&here, &self.window.traceless, &self.usages)
-        {
-            return;
+        let known = earlier.any(|earlier| {
+            compared += 1;
+            earlier.covers(&here, &self.usages)
+        });
+        self.effort.add(compared * here.done.words().len());
+        if known || self.memo.covers(&here, &self.window.traceless, &self.usages) {
+            return Ok(());
         }
         let moves = self.moves.len();
-        self.find_moves(&here);
+        self.find_moves(&here, meter)?;
         self.frames.push(Frame {
             configuration: here,
             moves,
             steps: self.steps.len(),
         });
+        Ok(())
     }
 
     /// Takes the next untried move; configurations without one have failed.
@@ -485,7 +500,11 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
     }
 
     /// Notes what may be linearized next, the best last.
-    pub(super) fn find_moves(&mut self, here: &Configuration<B>) {
+    pub(super) fn find_moves(
+        &mut self,
+        here: &Configuration<B>,
+        meter: &mut Meter<'_>,
+    ) -> Result<(), Exhausted> {
         let demanded = self.window.slot(self.demanded());
         self.candidates.clear();
         self.tried.clear();
@@ -494,10 +513,15 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         }
         let mut left = self.window.open.without(&here.done);
         left.take_all(&self.window.observations);
+        self.effort.add(left.count() + left.words().len() * MASKS);
         for slot in left.slots() {
             let before = self.problem.call(self.window.call(slot)).after;
             if self.is_in_turn(here, before) {
                 self.consider_slot(here, slot, demanded, &left);
+            }
+            // With very much open, the moves of one place take longer than thousands elsewhere.
+            if self.is_overdue() {
+                self.look(0, meter)?;
             }
         }
         for place in 0..self.window.offers() {
@@ -513,6 +537,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             .sort_unstable_by_key(|&(rank, deadline, _)| std::cmp::Reverse((rank, deadline)));
         self.moves
             .extend(self.candidates.iter().map(|&(_, _, chosen)| chosen));
+        Ok(())
     }
 
     fn consider_slot(&mut self, here: &Configuration<B>, slot: usize, demanded: usize, left: &B) {
@@ -591,6 +616,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
     /// Whether reaching a state makes something possible that is not possible now.
     fn use_of(&mut self, here: &Configuration<B>, next: StateId, demanded: usize, left: &B) -> Option<Rank> {
         let waiting = self.window.observations.without(&here.done);
+        self.effort.add(waiting.count() + left.count());
         let mut useful = false;
         for slot in waiting.slots() {
             let class = self.problem.call(self.window.call(slot)).class;
@@ -634,35 +660,6 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         useful.then_some(Rank::Useful)
     }
 
-    /// Whether an operation that is possible in every state leads from this one to one that is not lost.
-    fn leads_on(&mut self, state: StateId, class: ClassId) -> bool {
-        let next = self.problem.machine.step(state, class);
-        next.is_some_and(|next| !self.problem.machine.is_lost(next))
-    }
-
-    /// Whether something that needs a state waits for this one, or one like it.
-    fn lets_observe(&mut self, here: &Configuration<B>, next: StateId) -> bool {
-        let mut waiting = self.window.open.without(&here.done);
-        waiting.take_all(&self.window.traceless);
-        waiting.slots().any(|slot| {
-            let class = self.problem.call(self.window.call(slot)).class;
-            self.problem.machine.step(next, class).is_some()
-        })
-    }
-
-    /// Whether an observation waits for a state that is not the present one.
-    fn wanted_now(&mut self, here: &Configuration<B>, next: StateId) -> bool {
-        next != here.state && self.lets_observe(here, next)
-    }
-
-    /// Whether an overwrite would hide some other one that is not spare yet.
-    fn could_hide(&self, here: &Configuration<B>, but: usize, left: &B) -> bool {
-        let mut others = left.common(&self.window.traceless);
-        others.take_all(&here.spare);
-        let hidden = |slot| slot != but && matches!(self.shape(slot), Shape::Overwrite(_) | Shape::Total);
-        others.slots().any(hidden)
-    }
-
     /// Within one instant a process still does one thing after another.
     fn is_in_turn(&self, here: &Configuration<B>, before: Option<CallId>) -> bool {
         before.is_none_or(|before| {
@@ -674,7 +671,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         })
     }
 
-    fn shape(&self, slot: usize) -> Shape {
+    pub(super) fn shape(&self, slot: usize) -> Shape {
         self.problem
             .machine
             .shape(self.problem.call(self.window.call(slot)).class)

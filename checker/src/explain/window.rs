@@ -5,6 +5,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::check::MOMENTS_PER_MOVE;
 use crate::engine::{self, ClassId, Meter, Moment, Need, Problem, Shape};
 use crate::engine::{CallId, Machine};
 use crate::history::{History, OpId};
@@ -32,6 +33,9 @@ impl Window {
         moments: &Moments<'_>,
         meter: &mut Meter<'_>,
     ) -> Option<Window> {
+        if !prepare(moments, meter) {
+            return None;
+        }
         let mut problem = domain.compile(history, moments);
         let end = problem.moments.len();
         let mut length = problem.slots().1.max(SHORTEST);
@@ -54,6 +58,9 @@ impl Window {
         moments: &Moments<'_>,
         meter: &mut Meter<'_>,
     ) -> bool {
+        if !prepare(moments, meter) {
+            return false;
+        }
         let mut problem = domain.compile(history, moments);
         let mut places = 0..problem.moments.len();
         // Moments are in the order of their places.
@@ -93,6 +100,11 @@ impl Window {
         within.append(&mut before);
         within
     }
+}
+
+/// Pays for making moments ready; says whether there is enough left for that.
+fn prepare(moments: &Moments<'_>, meter: &mut Meter<'_>) -> bool {
+    meter.prepare(moments.packed().len() as u64 / MOMENTS_PER_MOVE)
 }
 
 /// The place of a moment in the order of the history.

@@ -17,7 +17,16 @@ pub(crate) struct Interned<'m, M: Model> {
     numbers: HashMap<M::State, StateId, FxBuildHasher>,
     operations: Vec<Invocation>,
     steps: FxHashMap<(StateId, ClassId), Option<StateId>>,
+    /// About how many bytes the states take.
+    bytes: u64,
+    /// How many words were gone through by steps.
+    effort: u64,
 }
+
+/// How many bytes a word takes.
+const WORD: u64 = size_of::<usize>() as u64;
+/// How many bytes a step takes that is remembered.
+const STEP: u64 = 2 * size_of::<((StateId, ClassId), Option<StateId>)>() as u64;
 
 impl<M: Model> DynMachine for Interned<'_, M> {
     fn dyn_init(&self) -> StateId {
@@ -29,11 +38,15 @@ impl<M: Model> DynMachine for Interned<'_, M> {
             return known;
         }
         let operation = &self.operations[class.0 as usize];
-        let next = self.model.step(&self.states[state.0 as usize], operation);
+        let before = &self.states[state.0 as usize];
+        let next = self.model.step(before, operation);
+        self.effort += 1 + self.model.size(next.as_ref().unwrap_or(before)) as u64 / WORD;
         let next = next.map(|next| {
             if let Some(&known) = self.numbers.get(&next) {
                 return known;
             }
+            // Kept twice.
+            self.bytes += 2 * self.model.size(&next) as u64;
             let number = StateId(self.states.len() as u32);
             self.states.push(next.clone());
             self.numbers.insert(next, number);
@@ -50,6 +63,14 @@ impl<M: Model> DynMachine for Interned<'_, M> {
             false if self.model.always_possible(operation) => Shape::Total,
             false => Shape::General,
         }
+    }
+
+    fn dyn_bytes(&self) -> u64 {
+        self.bytes + self.steps.capacity() as u64 * STEP
+    }
+
+    fn dyn_effort(&self) -> u64 {
+        self.effort
     }
 }
 
@@ -199,6 +220,8 @@ impl<'m, M: Model> Interned<'m, M> {
             numbers,
             operations: Vec::new(),
             steps: FxHashMap::default(),
+            bytes: 0,
+            effort: 0,
         }
     }
 

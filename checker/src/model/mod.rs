@@ -102,6 +102,12 @@ pub trait Model: Sync {
         false
     }
 
+    /// About how many bytes a state takes, with what it points to. Limits of time and memory count by it: say so of
+    /// states that grow.
+    fn size(&self, _state: &Self::State) -> usize {
+        size_of::<Self::State>()
+    }
+
     /// The state for a person: `the value is 5`.
     fn describe(&self, state: &Self::State) -> String {
         format!("the state is {state:?}")

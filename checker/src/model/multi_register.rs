@@ -71,6 +71,10 @@ impl Model for MultiRegister {
         Some(registers)
     }
 
+    fn size(&self, registers: &BTreeMap<Value, Value>) -> usize {
+        size_of_val(registers) + registers.len() * size_of::<(Value, Value)>()
+    }
+
     fn only_observes(&self, operation: &Invocation) -> bool {
         let writes = |step: &Value| {
             let f = step

@@ -23,6 +23,11 @@ pub trait Nondeterministic: Sync {
         false
     }
 
+    /// See [`Model::size`].
+    fn size(&self, _state: &Self::State) -> usize {
+        size_of::<Self::State>()
+    }
+
     /// See [`Model::describe`].
     fn describe(&self, state: &Self::State) -> String {
         format!("the state is {state:?}")
@@ -48,6 +53,10 @@ impl<N: Nondeterministic> Model for PowerSet<N> {
             .flat_map(|state| self.0.steps(state, operation))
             .collect();
         (!next.is_empty()).then_some(next)
+    }
+
+    fn size(&self, states: &Self::State) -> usize {
+        states.iter().map(|state| self.0.size(state)).sum()
     }
 
     fn describe(&self, states: &Self::State) -> String {

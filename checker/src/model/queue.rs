@@ -69,6 +69,10 @@ impl Model for Fifo {
         operation.f == "enqueue"
     }
 
+    fn size(&self, waiting: &VecDeque<Value>) -> usize {
+        size_of_val(waiting) + waiting.len() * size_of::<Value>()
+    }
+
     fn describe(&self, waiting: &VecDeque<Value>) -> String {
         match waiting.is_empty() {
             true => "the queue is empty".to_owned(),
@@ -104,6 +108,10 @@ impl Nondeterministic for Bag {
             Observed::Mismatch(_) | Observed::Unknown if there.is_empty() => vec![Vec::new()],
             Observed::Mismatch(_) | Observed::Unknown => (0..there.len()).map(without).collect(),
         }
+    }
+
+    fn size(&self, there: &Vec<Value>) -> usize {
+        size_of_val(there) + there.len() * size_of::<Value>()
     }
 
     fn describe(&self, there: &Vec<Value>) -> String {

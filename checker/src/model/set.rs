@@ -63,6 +63,10 @@ impl Model for Set {
         }
     }
 
+    fn size(&self, elements: &BTreeSet<Value>) -> usize {
+        size_of_val(elements) + elements.len() * size_of::<Value>()
+    }
+
     fn only_observes(&self, operation: &Invocation) -> bool {
         operation.f == "read"
     }

@@ -68,7 +68,7 @@ pub(super) fn search<D: Domain>(program: &mut Program<'_, D>, meter: &mut Meter<
     while let Some(frame) = frames.last_mut() {
         moves += 1;
         if moves % MOVES_PER_LOOK == 0
-            && let Err(limit) = meter.allow(walk.bytes())
+            && let Err(limit) = meter.allow(walk.bytes(), u64::from(MOVES_PER_LOOK))
         {
             let taken = walk.furthest;
             return Answer::Exhausted { limit, taken };
