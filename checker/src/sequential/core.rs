@@ -7,6 +7,7 @@ use rustc_hash::FxHashSet;
 use super::Question;
 use super::program::{Need, Piece, Program};
 use super::search::{Answer, search};
+use crate::check::{EXPLAINING, MOMENTS_PER_MOVE};
 use crate::explain;
 use crate::history::{History, OpId, Operation, ProcessId, Value};
 use crate::model::Domain;
@@ -36,12 +37,18 @@ pub(super) fn counterexample<D: Domain>(
     required.sort_unstable();
     let reduces = question.options.explain == Explain::Minimal && required.len() <= MOST_REDUCED;
     let mut gave_up = !reduces;
+    let budget = question.budget.at_most(EXPLAINING);
     let core = if reduces {
         let mut reduction = Reduction {
             illegal: |known: &[OpId]| {
                 let known: FxHashSet<OpId> = known.iter().copied().collect();
+                let mut meter = budget.meter().patient(PATIENCE);
+                if !meter.prepare(ops.len() as u64 / MOMENTS_PER_MOVE) {
+                    gave_up = true;
+                    return false;
+                }
                 let mut less = Program::new(history, domain, &ops, Some(&known));
-                match search(&mut less, &mut question.budget.meter().patient(PATIENCE)) {
+                match search(&mut less, &mut meter) {
                     Answer::Illegal => true,
                     Answer::Legal(_) => false,
                     Answer::Exhausted { .. } => {

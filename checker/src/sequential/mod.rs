@@ -12,6 +12,7 @@
 
 mod core;
 mod program;
+mod saturation;
 mod search;
 
 use rustc_hash::FxHashMap;

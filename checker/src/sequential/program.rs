@@ -32,14 +32,23 @@ pub(super) struct Piece {
 /// States and operations are numbered as they are met, so that a configuration is a few small numbers.
 #[derive(Debug)]
 pub(crate) struct Program<'d, D: Domain> {
-    domain: &'d D,
+    pub(super) domain: &'d D,
     /// By process, each in its own order.
     pub(super) processes: Vec<Vec<Piece>>,
     pub(super) keys: usize,
     states: Numbers<<D::Rules as Model>::State>,
     classes: Numbers<Invocation>,
     steps: FxHashMap<(u32, u32), Option<u32>>,
+    /// About how many bytes the states and steps take that were met.
+    pub(super) bytes: u64,
+    /// About how many words the steps have gone through.
+    pub(super) effort: u64,
 }
+
+/// How many bytes a word takes.
+const WORD: u64 = size_of::<usize>() as u64;
+/// About how many bytes a step takes that is remembered.
+const STEP: u64 = 2 * size_of::<((u32, u32), Option<u32>)>() as u64;
 
 /// Things by number, and numbers by thing.
 #[derive(Debug)]
@@ -103,6 +112,8 @@ impl<'d, D: Domain> Program<'d, D> {
             states: Numbers::new(),
             classes: Numbers::new(),
             steps: FxHashMap::default(),
+            bytes: 0,
+            effort: 0,
         };
         let init = program.states.of(domain.rules().init());
         assert_eq!(init, 0, "every key begins in the first state");
@@ -147,6 +158,11 @@ impl<'d, D: Domain> Program<'d, D> {
         program
     }
 
+    /// What is done, by class.
+    pub(super) fn classes(&self) -> &[Invocation] {
+        &self.classes.things
+    }
+
     /// How many operations count.
     pub(super) fn len(&self) -> usize {
         self.processes.iter().map(Vec::len).sum()
@@ -158,11 +174,20 @@ impl<'d, D: Domain> Program<'d, D> {
             return known;
         }
         let call = &self.classes.things[class as usize];
-        let next = self
-            .domain
-            .rules()
-            .step(&self.states.things[state as usize], call);
+        let rules = self.domain.rules();
+        let before = &self.states.things[state as usize];
+        let next = rules.step(before, call);
+        let size = rules.size(next.as_ref().unwrap_or(before)) as u64;
+        self.effort += 1 + size / WORD;
+        let known = self.states.things.len();
         let next = next.map(|next| self.states.of(next));
+        // States are kept twice.
+        self.bytes += STEP
+            + if self.states.things.len() > known {
+                2 * size
+            } else {
+                0
+            };
         self.steps.insert((state, class), next);
         next
     }

@@ -2,6 +2,7 @@
 //!
 //! - Observations are taken as soon as they are possible: they change no state, so nothing is lost.
 //! - Operations are tried in the order of their invocations: a history is mostly what it seems to be.
+//! - What must come before an operation in every order ([`saturate`]) comes before it here.
 //! - A configuration (positions and states) that failed is not tried again. It is remembered in full: two that
 //!   are taken for one would make a wrong verdict.
 
@@ -9,6 +10,7 @@ use hashbrown::HashSet;
 use rustc_hash::FxBuildHasher;
 
 use super::program::{Need, Piece, Program};
+use super::saturation::{Before, Saturated, saturate};
 use crate::engine::{Exhausted, Meter};
 use crate::history::OpId;
 use crate::model::Domain;
@@ -49,29 +51,41 @@ struct Frame {
 }
 
 /// How many moves are made between two looks at the budget.
-const MOVES_PER_LOOK: u32 = 2048;
+const MOVES_PER_LOOK: u64 = 2048;
+/// So many words gone through count for a move.
+const EFFORT_PER_MOVE: u64 = 1024;
 
 pub(super) fn search<D: Domain>(program: &mut Program<'_, D>, meter: &mut Meter<'_>) -> Answer {
+    let before = match saturate(program, program.domain, meter) {
+        Saturated::Contradiction => return Answer::Illegal,
+        Saturated::Order(before) => before,
+    };
     let mut walk = Walk {
         positions: vec![0; program.processes.len()],
         states: vec![0; program.keys],
         done: Vec::new(),
         failed: HashSet::with_hasher(FxBuildHasher),
         furthest: 0,
+        before,
         program,
     };
     let mut frames = Vec::new();
-    let mut moves = 0;
+    let (mut moves, mut counted) = (0, 0);
+    // A configuration is gone through with every move.
+    let width = (walk.positions.len() + walk.states.len()) as u64;
     if walk.arrive(&mut frames) {
         return Answer::Legal(walk.order());
     }
     while let Some(frame) = frames.last_mut() {
         moves += 1;
-        if moves % MOVES_PER_LOOK == 0
-            && let Err(limit) = meter.allow(walk.bytes(), u64::from(MOVES_PER_LOOK))
-        {
-            let taken = walk.furthest;
-            return Answer::Exhausted { limit, taken };
+        let effort = walk.program.effort + moves * width - counted;
+        if moves % MOVES_PER_LOOK == 0 || effort >= MOVES_PER_LOOK * EFFORT_PER_MOVE {
+            counted += effort;
+            let spent = (effort / EFFORT_PER_MOVE).max(MOVES_PER_LOOK);
+            if let Err(limit) = meter.allow(walk.bytes(), spent) {
+                let taken = walk.furthest;
+                return Answer::Exhausted { limit, taken };
+            }
         }
         let depth = frame.depth;
         let Some(next) = frame.moves.pop() else {
@@ -97,12 +111,20 @@ struct Walk<'p, 'd, D: Domain> {
     done: Vec<Done>,
     failed: HashSet<Box<[u32]>, FxBuildHasher>,
     furthest: usize,
+    /// What must have been taken before each operation.
+    before: Before,
 }
 
 impl<D: Domain> Walk<'_, '_, D> {
     fn head(&self, process: usize) -> Option<Piece> {
         let pieces = &self.program.processes[process];
         pieces.get(self.positions[process] as usize).copied()
+    }
+
+    /// Whether the next operation of a process may come before all others that are left.
+    fn is_in_turn(&self, process: usize) -> bool {
+        let position = self.positions[process] as usize;
+        self.before.allows(process, position, &self.positions)
     }
 
     /// Takes what can be taken for nothing and lists how to go on; true if nothing is left that must be done.
@@ -128,7 +150,9 @@ impl<D: Domain> Walk<'_, '_, D> {
                 moves.push((piece.op, Move::Skip { process: number }));
             }
             let state = self.states[piece.key as usize];
-            if let Some(next) = self.program.step(state, piece.class) {
+            if let Some(next) = self.program.step(state, piece.class)
+                && self.is_in_turn(process)
+            {
                 // What may never happen and changes nothing is as good as left.
                 if piece.need == Need::Required || next != state {
                     moves.push((
@@ -161,7 +185,7 @@ impl<D: Domain> Walk<'_, '_, D> {
         while again {
             again = false;
             for process in 0..self.positions.len() {
-                while let Some(piece) = self.head(process) {
+                while let Some(piece) = self.head(process).filter(|_| self.is_in_turn(process)) {
                     let state = self.states[piece.key as usize];
                     if !piece.observes || self.program.step(state, piece.class) != Some(state) {
                         break;
@@ -215,6 +239,7 @@ impl<D: Domain> Walk<'_, '_, D> {
     /// About how many bytes are held.
     fn bytes(&self) -> u64 {
         let each = (self.positions.len() + self.states.len()) * 4 + 32;
-        (self.failed.capacity() * each + self.done.capacity() * size_of::<Done>()) as u64
+        let beside = self.program.bytes + self.before.bytes();
+        beside + (self.failed.capacity() * each + self.done.capacity() * size_of::<Done>()) as u64
     }
 }

@@ -77,12 +77,12 @@ fn keys_are_judged_together() {
 
 #[test]
 fn budgets_end_a_search_as_unknown() {
-    // Twelve processes that write a value each, and one that read what nobody wrote at the very end.
+    // Twelve processes that write two values over and over, and one that saw them change more often than that.
     let mut steps: Vec<(u64, &str, &str, i64)> = Vec::new();
     for round in 0..12 {
-        steps.extend((0..12).map(|process| (process, "set", "x", (round * 12 + process) as i64)));
+        steps.extend((0..12).map(|process| (process, "set", "x", ((round + process) % 2) as i64)));
     }
-    steps.push((20, "get", "x", 5000));
+    steps.extend((0..200).map(|turn| (20, "get", "x", turn % 2)));
     let history = one_by_one(&steps);
     let options = CheckOptions {
         memory_limit: Some(4_000_000),
@@ -95,13 +95,58 @@ fn budgets_end_a_search_as_unknown() {
     );
 }
 
-/// A few processes with arbitrary results on two keys.
+/// What two readers saw in two orders among writers whose values nobody saw: there are more orders than could be tried.
+#[test]
+fn what_every_order_must_keep_to_is_found_without_trying_them() {
+    let mut steps: Vec<(u64, &str, &str, i64)> = Vec::new();
+    for round in 0..30 {
+        steps.extend((0..20).map(|process| (process, "set", "z", (round * 20 + process) as i64)));
+    }
+    steps.extend([
+        (0, "set", "x", 1),
+        (1, "set", "y", 1),
+        (30, "get", "x", 1),
+        (30, "get", "y", -1),
+        (31, "get", "y", 1),
+        (31, "get", "x", -1),
+    ]);
+    let patient = |history: &History, order: &[OpId]| {
+        let options = CheckOptions::default();
+        let domain = registers(history, &options, ModelName::Kv);
+        let mut program = Program::new(history, &domain, order, None);
+        search(&mut program, &mut Budget::new(None, None).meter().patient(20_000))
+    };
+    let history = one_by_one(&steps);
+    let all: Vec<OpId> = history.operations().map(crate::history::Operation::id).collect();
+    assert!(matches!(patient(&history, &all), Answer::Illegal));
+    // Told the other way round by one of them it is a yes, and the search is led to it.
+    steps[605] = (31, "get", "x", 1);
+    let history = one_by_one(&steps);
+    assert!(matches!(patient(&history, &all), Answer::Legal(_)));
+    let Verdict::Illegal(found) = verdict(&one_by_one(&{
+        steps[605] = (31, "get", "x", -1);
+        steps
+    })) else {
+        panic!("both saw the other's write missing")
+    };
+    assert!(found.minimal, "{}", found.sentence);
+    assert_eq!(
+        found.operations.iter().filter(|op| !op.weakened).count(),
+        4,
+        "{}",
+        found.sentence
+    );
+}
+
+/// A few processes with arbitrary results on two keys; of every other seed each value is written once.
 fn arbitrary(seed: u64) -> History {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut events: Vec<Event> = Vec::new();
     let mut retired = [false; 3];
     let mut open: Vec<(u64, &'static str, Value, Value)> = Vec::new();
     let mut left = random.random_range(2..=7);
+    let distinct = seed.is_multiple_of(2);
+    let mut written = 1;
     while left > 0 || !open.is_empty() {
         let index = events.len() as u64;
         let free: Vec<u64> = (0..3)
@@ -111,9 +156,20 @@ fn arbitrary(seed: u64) -> History {
             left -= 1;
             let process = free[random.random_range(0..free.len())];
             let f = ["get", "get", "set", "cas"][random.random_range(0..4)];
-            let mut value = || Value::Int(random.random_range(0..2));
+            let mut value = || match distinct {
+                true => Value::Int(random.random_range(1..=written)),
+                false => Value::Int(random.random_range(0..2)),
+            };
             let input = match f {
                 "get" => Value::Nil,
+                _ if distinct => {
+                    let expected = value();
+                    written += 1;
+                    match f {
+                        "set" => Value::Int(written - 1),
+                        _ => Value::List(vec![expected, Value::Int(written - 1)]),
+                    }
+                }
                 "set" => value(),
                 _ => Value::List(vec![value(), value()]),
             };
@@ -143,7 +199,11 @@ fn arbitrary(seed: u64) -> History {
             ][random.random_range(0..5)];
             retired[process as usize] = kind == EventKind::Info;
             if f == "get" {
-                value = [Value::Nil, Value::Int(0), Value::Int(1)][random.random_range(0..3)].clone();
+                value = match random.random_range(0..3) {
+                    0 => Value::Nil,
+                    _ if distinct => Value::Int(random.random_range(1..=written)),
+                    _ => Value::Int(random.random_range(0..2)),
+                };
             }
             let mut event = Event::new(index, Nanos(index), ProcessId(process), kind, f, value);
             event.key = Some(key);
