@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::history::{Flaw, History, HistoryError, Nanos, OpId, Operation, Outcome, Value};
+use crate::history::{Flaw, History, HistoryError, OpId, Operation, Outcome, Value};
 
 use super::TransactionOptions;
 use super::analysis::{Frame, TransactionAnalysis};
@@ -61,7 +61,8 @@ pub fn monotonic(
 /// An increment that may have happened.
 struct Increment {
     by: OpId,
-    invoked: Nanos,
+    /// Its place in the order of the history.
+    invoked: u32,
     /// What it made and at which revision, where that is known.
     made: Option<(i64, Option<i64>)>,
 }
@@ -100,7 +101,7 @@ impl<'a> Numbers<'a> {
                     let of_key = numbers.increments.entry(operation.key().unwrap_or_default());
                     of_key.or_default().push(Increment {
                         by: operation.id(),
-                        invoked: operation.invoked_at(),
+                        invoked: operation.record().invoked,
                         made,
                     });
                 }
@@ -157,9 +158,9 @@ impl<'a> Numbers<'a> {
     }
 
     fn asked_for(&self, findings: &mut Findings) {
-        let mut asked: BTreeMap<&Value, Vec<Nanos>> = BTreeMap::new();
+        let mut asked: BTreeMap<&Value, Vec<u32>> = BTreeMap::new();
         for (key, increments) in &self.increments {
-            let mut times: Vec<Nanos> = increments.iter().map(|one| one.invoked).collect();
+            let mut times: Vec<u32> = increments.iter().map(|one| one.invoked).collect();
             times.sort_unstable();
             asked.insert(key, times);
         }
@@ -169,14 +170,10 @@ impl<'a> Numbers<'a> {
             .iter()
             .flat_map(|read| read.saw.iter().map(|(key, number)| (key, *number, read.by)));
         for (key, number, by) in made.chain(read) {
-            let end = self
-                .history
-                .operation(by)
-                .completed_at()
-                .unwrap_or(Nanos(u64::MAX));
+            let end = self.history.operation(by).record().completed;
             let begun = asked
                 .get(key)
-                .map_or(0, |times| times.partition_point(|at| *at <= end));
+                .map_or(0, |times| times.partition_point(|at| *at < end));
             if number < 0 || number as usize > begun {
                 findings.add(AnomalyKind::GarbageRead, || {
                     let sentence = format!(

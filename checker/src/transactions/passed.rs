@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::history::{Nanos, OpId, Operation, Outcome, ProcessId, Value};
+use crate::history::{NEVER, OpId, Operation, ProcessId, Value};
 
 /// An operation that saw or wrote something which only grows: a revision, or a number.
 #[derive(Clone, Debug)]
@@ -16,9 +16,10 @@ pub(super) struct Seen {
     pub(super) writes: bool,
     /// Whether it need not have seen what others had done.
     tells_only: bool,
-    invoked: Nanos,
-    /// When it had certainly happened; none of operations of unknown outcome.
-    completed: Option<Nanos>,
+    /// Places in the order of the history: what times say of imported ones is for display only.
+    invoked: u32,
+    /// From where on it had certainly happened; none of operations of unknown outcome.
+    completed: Option<u32>,
 }
 
 impl Seen {
@@ -30,10 +31,8 @@ impl Seen {
             at,
             writes,
             tells_only: false,
-            invoked: operation.invoked_at(),
-            completed: operation
-                .completed_at()
-                .filter(|_| operation.outcome() != Outcome::Info),
+            invoked: operation.record().invoked,
+            completed: Some(operation.record().completed).filter(|&at| at != NEVER),
         }
     }
 
@@ -60,12 +59,11 @@ pub(super) struct Passed;
 
 impl Passed {
     /// Calls `violated` with every operation that saw less than one which had completed before it was invoked had
-    /// seen or written of the same key (or wrote no more than that), after the one that had the most. Intervals are
-    /// closed: what completes at the instant of an invocation is concurrent with it.
+    /// seen or written of the same key (or wrote no more than that), after the one that had the most.
     pub(super) fn check(seen: &[Seen], mut violated: impl FnMut(&Seen, &Seen)) {
         let mut begins: Vec<&Seen> = seen.iter().filter(|seen| !seen.tells_only).collect();
         begins.sort_by_key(|seen| (seen.invoked, seen.by));
-        let mut ends: Vec<(Nanos, &Seen)> = seen
+        let mut ends: Vec<(u32, &Seen)> = seen
             .iter()
             .filter_map(|seen| Some((seen.completed?, seen)))
             .collect();

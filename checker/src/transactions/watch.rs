@@ -322,7 +322,7 @@ impl Case<'_> {
                 Some(write) if write.outcome() == Outcome::Fail => {
                     Some(format!("but T{}, which writes it, failed", write.id().0))
                 }
-                Some(write) if told.completed_at() < Some(write.invoked_at()) => {
+                Some(write) if told.record().completed < write.record().invoked => {
                     Some(format!("before T{}, which writes it, was invoked", write.id().0))
                 }
                 Some(_) => None,
@@ -443,7 +443,7 @@ impl Case<'_> {
             Some(write) if write.outcome() == Outcome::Fail => {
                 format!("but T{}, which writes it, failed", write.id().0)
             }
-            Some(write) if operation.completed_at() < Some(write.invoked_at()) => {
+            Some(write) if operation.record().completed < write.record().invoked => {
                 format!("before T{}, which writes it, was invoked", write.id().0)
             }
             Some(_) => return,

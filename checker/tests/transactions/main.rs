@@ -9,6 +9,7 @@ mod random;
 mod scenarios;
 mod script;
 mod stores;
+mod stream_proofs;
 mod streams;
 
 /// A number from the environment, for longer runs (`CHECKER_CASES`) and to repeat one (`CHECKER_SEED`).

@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows the dependency graph or its search. The history is read a second time into plain values
 //! ([`facts`]); every edge of a cycle is derived from the two transactions that it joins ([`edges`]); whatever needs
-//! no cycle is judged by what the named transactions did ([`cases`], [`plain`]); an order is run, transaction by
+//! no cycle is judged by what the named transactions did ([`cases`], [`plain`], [`watch`], [`monotonic`]); an order is run, transaction by
 //! transaction ([`serial`]); and where the claim is that there is none, every order of the named ones is tried
 //! ([`orders`]). What anomalies exclude is looked up in the table of consistency models, which is shared, as
 //! models are. Only the words are compared with those that the check itself finds for the same history.
@@ -10,9 +10,11 @@
 mod cases;
 mod edges;
 mod facts;
+mod monotonic;
 mod orders;
 mod plain;
 mod serial;
+mod watch;
 
 use serde_json::Value as Json;
 
@@ -28,6 +30,8 @@ use crate::transactions::{
 
 use cases::{Told, operation};
 use facts::Facts;
+use monotonic::Numbers;
+use watch::Streams;
 
 pub(super) fn verify(
     claim: &Claim,
@@ -66,10 +70,6 @@ struct Question<'a> {
 impl Question<'_> {
     /// What is proven, without the words.
     fn shown(&self, said: &Said) -> Result<Proof, Fault> {
-        if let ModelName::Watch | ModelName::Monotonic = self.model {
-            let problem = format!("what is said of a {} history cannot be checked again", self.model);
-            return Ok(Proof::Undecided(problem));
-        }
         match said {
             Said::Anomalies(results) => self.results(results),
             Said::Legal(witness) => self.legal(witness["orders"].get(0)),
@@ -144,8 +144,13 @@ impl Question<'_> {
     }
 
     fn case(&self, told: &Told<'_>) -> Result<(), Fault> {
-        if self.is_plain() {
-            return plain::check(told, self.history, self.options);
+        match self.model {
+            ModelName::Watch => return Streams::of(self.history).check(told),
+            ModelName::Monotonic => return Numbers::of(self.history).check(told),
+            ModelName::Bank | ModelName::LongFork => {
+                return plain::check(told, self.history, self.options);
+            }
+            _ => {}
         }
         let facts = self.facts()?;
         match told.kind {
@@ -156,14 +161,17 @@ impl Question<'_> {
 
     /// A yes: every read of a bank or a long fork, or an order of all transactions.
     fn legal(&self, witness: Option<&Json>) -> Result<Proof, Fault> {
-        if self.is_plain() {
-            let judged = match self.model {
-                ModelName::Bank => plain::bank(self.history, self.options),
-                _ => plain::long_fork(self.history),
-            };
-            let reads = judged.map_err(|(id, problem)| Fault::at(self.history, id, "valid", problem))?;
+        let judged = match self.model {
+            ModelName::Bank => Some((plain::bank(self.history, self.options), "reads")),
+            ModelName::LongFork => Some((plain::long_fork(self.history), "reads")),
+            ModelName::Watch => Some((Streams::of(self.history).judge(), "changes told")),
+            ModelName::Monotonic => Some((Numbers::of(self.history).judge(), "increments and reads")),
+            _ => None,
+        };
+        if let Some((judged, what)) = judged {
+            let count = judged.map_err(|(id, problem)| Fault::at(self.history, id, "valid", problem))?;
             return Ok(Proof::Holds {
-                shown: format!("legal: {reads} reads, of which none contradicts what may be read"),
+                shown: format!("legal: {count} {what}, of which none contradicts what may be read"),
                 notes: Vec::new(),
             });
         }
@@ -233,10 +241,6 @@ impl Question<'_> {
             Said::Legal(_) | Said::Unknown => return None,
         };
         difference(place, told, &truth).map(|(place, problem)| Fault::new(place, problem))
-    }
-
-    fn is_plain(&self) -> bool {
-        matches!(self.model, ModelName::Bank | ModelName::LongFork)
     }
 
     fn facts(&self) -> Result<Facts<'_>, Fault> {
