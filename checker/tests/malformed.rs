@@ -99,13 +99,13 @@ fn lines_that_are_no_events() {
     refused("what is this?\n", "h:1: neither JSON Lines, EDN nor a jepsen.log");
     refused(
         "[{:process 0 :type :invoke :f :read}\n",
-        "h:2: the history is not closed: it seems to be cut off",
+        "h:2:1: the history is not closed: it seems to be cut off",
     );
     refused(
         "{:process 0 :type :what :f :read}\n",
-        "h:1: type what is none of :invoke, :ok, :fail, :info",
+        "h:1:1: type what is none of :invoke, :ok, :fail, :info",
     );
-    refused("[1]\n", "h:1: '1' where a map should be: an event is a map");
+    refused("[1]\n", "h:1:2: '1' where a map should be: an event is a map");
 }
 
 #[test]
@@ -117,6 +117,68 @@ fn deep_values_do_not_overflow_the_stack() {
     );
     refused(
         &format!("{{:value {deep}"),
-        "h:1: values nested more than 128 deep",
+        "h:1:137: values nested more than 128 deep",
+    );
+}
+
+/// All of an EDN history may be on one line: then the column says where.
+#[test]
+fn columns_of_edn() {
+    let event =
+        |process: u64, kind: &str| format!("{{:process {process} :type :{kind} :f :read :value nil}}");
+    let all = |events: &[String]| format!("[{}]\n", events.join(" "));
+    refused(
+        &all(&[event(0, "invoke"), event(1, "ok")]),
+        "h:1:49: process 1 completes read (ok), but it has no open invocation",
+    );
+    refused(
+        &all(&[event(0, "invoke"), "{:f :read}".to_owned()]),
+        "h:1:49: the event has no :type",
+    );
+    refused(
+        "[{:process 0 :type :invoke :f :read :value}]",
+        "h:1:2: a map with a key that has no value",
+    );
+    refused("[{:é \"a\nb\" 7 8}]", "h:2:4: 7 is no name of a field");
+    refused(
+        "[{:f \"endless}]",
+        "h:1:16: the string that begins on line 1, column 6, has no end",
+    );
+    refused("[{:f [1 2}]", "h:1:10: '}' closes nothing");
+    refused(
+        "[{:f (1 2",
+        "h:1:10: what was opened on line 1, column 6, is not closed by ')'",
+    );
+    // Where the indexes say another order than the lines, the place is still that of the event.
+    let indexed = |index: u64, process: u64, kind: &str| {
+        format!("{{:index {index} :process {process} :type :{kind} :f :read :value nil}}")
+    };
+    refused(
+        &all(&[indexed(7, 0, "ok"), indexed(3, 0, "invoke"), indexed(9, 0, "ok")]),
+        "h:1:110: process 0 completes read (ok), but it has no open invocation",
+    );
+    refused(
+        &all(&[indexed(7, 0, "invoke"), indexed(7, 1, "invoke")]),
+        "h:1:58: index 7 is given to two events",
+    );
+    refused(
+        &all(&[
+            indexed(0, 0, "invoke"),
+            event(1, "invoke"),
+            indexed(0, 2, "invoke"),
+        ]),
+        "h:1:105: index 0 is given to two events",
+    );
+}
+
+#[test]
+fn an_event_of_edn_that_has_no_end_is_refused_before_it_is_held() {
+    use std::io::Read;
+    let endless = (&b"[{:value \""[..]).chain(std::io::repeat(b'x'));
+    let error = History::read_from(endless, Some("h".to_owned()), &ReadOptions::default());
+    let said = error.expect_err("too long").to_string();
+    assert!(
+        said.ends_with("this event is longer than 64 MiB: none is so long"),
+        "{said}"
     );
 }

@@ -457,6 +457,7 @@ impl Builder {
             place: Place {
                 file: self.history.file.clone(),
                 line,
+                column: None,
             },
             flaw,
         }

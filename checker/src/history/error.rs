@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -34,6 +35,8 @@ pub struct Place {
     pub file: Option<String>,
     /// The line, counted from 1; the number of the event, counted from 1, if there is no file.
     pub line: u64,
+    /// The character of that line, counted from 1, where the form says no more by its lines: in EDN.
+    pub column: Option<NonZeroU32>,
 }
 
 /// What is wrong with a line.
@@ -131,8 +134,12 @@ pub enum Flaw {
 impl fmt::Display for Place {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
-            Some(file) => write!(out, "{file}:{}", self.line),
-            None => write!(out, "event {}", self.line),
+            Some(file) => write!(out, "{file}:{}", self.line)?,
+            None => write!(out, "event {}", self.line)?,
+        }
+        match self.column {
+            Some(column) => write!(out, ":{column}"),
+            None => Ok(()),
         }
     }
 }

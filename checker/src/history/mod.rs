@@ -155,6 +155,7 @@ impl History {
         Place {
             file: self.file.clone(),
             line: operation.line(),
+            column: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The operations that Jepsen prints in its log: `INFO  jepsen.util - 0 :invoke :read nil`.
 
 use super::LOGGER;
-use super::edn::Parser;
+use super::edn::{Parser, Stop};
 use crate::history::{
     Builder, Event, EventKind, Flaw, Form, Header, History, HistoryError, Name, Nanos, Process, ProcessId,
     RawEvent, Value, Word,
@@ -87,6 +87,11 @@ fn word(builder: &mut Builder, after: &str) -> Result<Word, String> {
     if let Some(word) = after.parse().ok().and_then(Word::small) {
         return Ok(word);
     }
-    let value = Parser::new(after).value(0)?;
+    let value = Parser::new(after.as_bytes())
+        .value(0)
+        .map_err(|stop| match stop {
+            Stop::Flaw(_, flaw) => flaw.to_string(),
+            Stop::Unreadable(error) => error.to_string(),
+        })?;
     Ok(builder.history.pool.add(value))
 }

@@ -91,7 +91,7 @@ fn from_source(
     match Shape::of_source(&mut source, name.as_deref())? {
         Shape::Empty => Builder::new(Header::default(), Form::JepsenLog, name).finish(),
         Shape::JsonLines => jsonl::read(source, name),
-        Shape::Edn => edn_history::read(&text(source, &name)?, name, options),
+        Shape::Edn => edn_history::read(source, name, options),
         Shape::JepsenLog => jepsen_log::read(&text(source, &name)?, name),
         Shape::Other => Err(malformed(
             name.as_deref(),
@@ -101,7 +101,7 @@ fn from_source(
     }
 }
 
-/// EDN and logs are held as text while they are read; what a small packed file unpacks to must not fill memory.
+/// Logs are held as text while they are read; what a small packed file unpacks to must not fill memory.
 const LONGEST_TEXT: u64 = 1 << 30;
 
 /// The form of a history is told from so many bytes.
@@ -174,8 +174,9 @@ fn text(mut source: Source<'_>, name: &Option<String>) -> Result<String, History
     let read = source.by_ref().take(LONGEST_TEXT + 1).read_to_end(&mut bytes);
     read.map_err(|error| unreadable(name.as_deref(), error))?;
     if bytes.len() as u64 > LONGEST_TEXT {
-        let flaw =
-            Flaw::TooMuch("more than 1 GiB of a form that is read as a whole: only JSON Lines may be longer");
+        let flaw = Flaw::TooMuch(
+            "more than 1 GiB of a log, which is read as a whole: JSON Lines and EDN may be longer",
+        );
         return Err(malformed(name.as_deref(), 1, flaw));
     }
     String::from_utf8(bytes).map_err(|error| {
@@ -189,6 +190,7 @@ pub(crate) fn malformed(name: Option<&str>, line: u64, flaw: Flaw) -> HistoryErr
         place: Place {
             file: name.map(str::to_owned),
             line,
+            column: None,
         },
         flaw,
     }
