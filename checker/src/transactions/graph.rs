@@ -6,6 +6,8 @@
 //! for "from here on" and belong to one relation each. A path from transaction to transaction through relays is
 //! one edge, and costs and counts as one.
 
+use std::time::Instant;
+
 use petgraph::Directed;
 use petgraph::graph::{Graph, NodeIndex};
 use serde::{Serialize, Serializer};
@@ -92,25 +94,83 @@ pub(super) struct Link {
 pub(super) struct Dependencies {
     pub(super) graph: Graph<(), Link, Directed, u32>,
     pub(super) transactions: usize,
+    bounds: Bounds,
+    /// What ran out before all edges were there.
+    pub(super) stopped: Option<Stopped>,
 }
+
+/// What limits a graph while it is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bounds {
+    pub(super) deadline: Option<Instant>,
+    /// The most bytes that it may take.
+    pub(super) memory: Option<u64>,
+}
+
+/// Why a graph was not made to the end; nothing can be told from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    Time,
+    Memory,
+}
+
+/// Bounds are looked at once in so many edges.
+const EDGES_PER_LOOK: usize = 1 << 14;
 
 /// Below this many pairs a relation is written pair by pair.
 const PAIRS: usize = 64;
 
 impl Dependencies {
-    pub(super) fn new(transactions: usize) -> Dependencies {
-        let mut graph = Graph::with_capacity(transactions * 2, transactions * 6);
-        for _ in 0..transactions {
-            graph.add_node(());
+    pub(super) fn new(transactions: usize, bounds: Bounds) -> Dependencies {
+        let mut dependencies = Dependencies {
+            graph: Graph::default(),
+            transactions,
+            bounds,
+            stopped: None,
+        };
+        // An edge each is the least that there will be.
+        let least = Dependencies::bytes_of(transactions, transactions);
+        match bounds.memory {
+            Some(limit) if least > limit => dependencies.stopped = Some(Stopped::Memory),
+            Some(_) => {}
+            None => dependencies.graph = Graph::with_capacity(transactions * 2, transactions * 6),
         }
-        Dependencies { graph, transactions }
+        for _ in 0..transactions {
+            dependencies.graph.add_node(());
+        }
+        dependencies.look();
+        dependencies
+    }
+
+    /// Looks at the bounds.
+    fn look(&mut self) {
+        let bounds = self.bounds;
+        if bounds.memory.is_some_and(|limit| self.bytes() > limit) {
+            self.stopped = Some(Stopped::Memory);
+        } else if bounds.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            self.stopped = Some(Stopped::Time);
+        }
+    }
+
+    /// Adds an edge, unless something ran out.
+    fn edge(&mut self, from: NodeIndex<u32>, to: NodeIndex<u32>, link: Link) {
+        if self.stopped.is_none() {
+            self.graph.add_edge(from, to, link);
+            if self.graph.edge_count().is_multiple_of(EDGES_PER_LOOK) {
+                self.look();
+            }
+        }
     }
 
     /// About how many bytes it takes.
     pub(super) fn bytes(&self) -> u64 {
-        // An edge has two ends and two links to others beside its weight, a vertex two links.
+        Dependencies::bytes_of(self.graph.node_count(), self.graph.edge_count())
+    }
+
+    /// An edge has two ends and two links to others beside its weight, a vertex two links.
+    fn bytes_of(vertices: usize, edges: usize) -> u64 {
         let edge = size_of::<Link>() + 4 * size_of::<u32>();
-        (self.graph.edge_count() * edge + self.graph.node_count() * 2 * size_of::<u32>()) as u64
+        (edges * edge + vertices * 2 * size_of::<u32>()) as u64
     }
 
     /// Adds an edge between two transactions, unless they are one.
@@ -129,7 +189,7 @@ impl Dependencies {
                 continues: false,
                 write: Some(write),
             };
-            self.graph.add_edge(vertex(from), vertex(to), link);
+            self.edge(vertex(from), vertex(to), link);
         }
     }
 
@@ -144,6 +204,9 @@ impl Dependencies {
         relation: Relation,
         grounds: Grounds,
     ) {
+        if self.stopped.is_some() {
+            return;
+        }
         if readers.len().saturating_mul(writers.len()) <= PAIRS || readers.len() <= 1 || writers.len() <= 1 {
             for &reader in readers {
                 for &(writer, write) in writers {
@@ -169,15 +232,14 @@ impl Dependencies {
             let first = writers.partition_point(|&(writer, _)| writer < reader);
             let beyond = writers.partition_point(|&(writer, _)| writer <= reader);
             if first == beyond {
-                self.graph.add_edge(vertex(reader), upwards[0], entry);
+                self.edge(vertex(reader), upwards[0], entry);
                 continue;
             }
             if let Some(&relay) = upwards.get(beyond) {
-                self.graph.add_edge(vertex(reader), relay, entry);
+                self.edge(vertex(reader), relay, entry);
             }
             if first > 0 {
-                self.graph
-                    .add_edge(vertex(reader), downwards[count - first], entry);
+                self.edge(vertex(reader), downwards[count - first], entry);
             }
         }
     }
@@ -191,13 +253,13 @@ impl Dependencies {
                 write: Some(write),
                 ..entry
             };
-            self.graph.add_edge(relays[at], vertex(writer), leave);
+            self.edge(relays[at], vertex(writer), leave);
             if let Some(&next) = relays.get(at + 1) {
                 let onward = Link {
                     continues: true,
                     ..entry
                 };
-                self.graph.add_edge(relays[at], next, onward);
+                self.edge(relays[at], next, onward);
             }
         }
         relays
@@ -245,6 +307,9 @@ impl Dependencies {
         let mut now: Option<NodeIndex<u32>> = None;
         let mut ended: Vec<OpId> = Vec::new();
         for (_, id, begins) in events {
+            if self.stopped.is_some() {
+                return;
+            }
             if !begins {
                 ended.push(id);
                 last_of_process.insert(transactions.get(id).process, id);
@@ -253,17 +318,17 @@ impl Dependencies {
             if !ended.is_empty() {
                 let relay = self.graph.add_node(());
                 if let Some(before) = now.replace(relay) {
-                    self.graph.add_edge(before, relay, onward);
+                    self.edge(before, relay, onward);
                 }
                 for before in ended.drain(..) {
-                    self.graph.add_edge(vertex(before), relay, time);
+                    self.edge(vertex(before), relay, time);
                 }
             }
             if let Some(now) = now {
-                self.graph.add_edge(now, vertex(id), onward);
+                self.edge(now, vertex(id), onward);
             }
             if let Some(&before) = last_of_process.get(&transactions.get(id).process) {
-                self.graph.add_edge(vertex(before), vertex(id), process);
+                self.edge(vertex(before), vertex(id), process);
             }
         }
     }
@@ -338,7 +403,7 @@ mod tests {
                     writers.push((id, WriteId(writers.len() as u32)));
                 }
             }
-            let mut dependencies = Dependencies::new(count as usize);
+            let mut dependencies = Dependencies::new(count as usize, Bounds::default());
             dependencies.link_all(&readers, &writers, Relation::Rw, Grounds::DATA);
             let pairs = readers
                 .iter()
@@ -365,7 +430,7 @@ mod tests {
             .run();
             let transactions = Transactions::of(&history, Form::ListAppend).unwrap();
             let counts = |id: OpId| transactions.outcome(id) != Outcome::Fail;
-            let mut dependencies = Dependencies::new(transactions.list.len());
+            let mut dependencies = Dependencies::new(transactions.list.len(), Bounds::default());
             dependencies.link_orders(&transactions, counts);
             let mut expected = BTreeSet::new();
             for one in transactions.ids().filter(|&id| counts(id)) {

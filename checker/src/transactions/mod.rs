@@ -110,7 +110,7 @@ use crate::history::{History, HistoryError, Outcome, Value};
 use analysis::Frame;
 use explain::Explain;
 use finding::Findings;
-use graph::Dependencies;
+use graph::{Bounds, Dependencies, Stopped};
 use serial::{Seeker, Sought};
 use transaction::{Form, Transactions};
 
@@ -141,6 +141,25 @@ impl Default for TransactionOptions {
     }
 }
 
+impl TransactionOptions {
+    /// When the time is over; what cannot be added to an instant is no limit.
+    fn deadline(&self, begun: Instant) -> Option<Instant> {
+        self.time_limit.and_then(|limit| begun.checked_add(limit))
+    }
+
+    /// What the dependencies may take while they are made: half of the memory beside the transactions, for they are
+    /// copied once.
+    fn bounds(&self, transactions: &Transactions<'_>, begun: Instant) -> Bounds {
+        let memory = self
+            .memory_limit
+            .map(|limit| limit.saturating_sub(transactions.bytes()) / 2);
+        Bounds {
+            deadline: self.deadline(begun),
+            memory,
+        }
+    }
+}
+
 /// Checks transactions of `["append", key, element]` and `["r", key, list]`.
 ///
 /// # Errors
@@ -154,7 +173,7 @@ pub fn list_append(
     let transactions = Transactions::of(history, Form::ListAppend)?;
     let mut findings = Findings::default();
     let lists = list_append::Lists::of(&transactions, &mut findings);
-    let mut graph = Dependencies::new(transactions.list.len());
+    let mut graph = Dependencies::new(transactions.list.len(), options.bounds(&transactions, begun));
     let happened = lists.link(&mut graph);
     Ok(judge(
         &transactions,
@@ -181,7 +200,7 @@ pub fn rw_register(
     let transactions = Transactions::of(history, Form::RwRegister)?;
     let mut findings = Findings::default();
     let mut registers = rw_register::Registers::of(&transactions, options, &mut findings)?;
-    let mut graph = Dependencies::new(transactions.list.len());
+    let mut graph = Dependencies::new(transactions.list.len(), options.bounds(&transactions, begun));
     let happened = registers.link(&mut graph, &mut findings);
     let notes = registers.notes();
     Ok(judge(
@@ -210,14 +229,13 @@ fn judge(
     begun: Instant,
 ) -> TransactionAnalysis {
     graph.link_orders(transactions, |id| happened[id.0 as usize]);
-    // What cannot be added to an instant is no limit.
-    let deadline = options.time_limit.and_then(|limit| begun.checked_add(limit));
+    let deadline = options.deadline(begun);
     let expected = &options.consistency_models;
     let forbidden = |kind: AnomalyKind| expected.iter().any(|model| model.forbids(kind));
     let mut given_up = Vec::new();
     let mut exhausted = None;
     let mut witness = None;
-    match exceeded(transactions, &graph, options.memory_limit) {
+    match exceeded(transactions, &graph, options) {
         Some(problem) => exhausted = Some(problem),
         None => {
             let cycles = graph.cycles(deadline);
@@ -304,16 +322,33 @@ fn seek(
     None
 }
 
-/// What to say if the dependencies take more memory than is allowed. While cycles are looked for, each strongly
+/// What to say if the dependencies take more memory or time than is allowed. While cycles are looked for, each strongly
 /// connected component is copied once, and numbers are kept for its vertices.
-fn exceeded(transactions: &Transactions<'_>, graph: &Dependencies, limit: Option<u64>) -> Option<String> {
+fn exceeded(
+    transactions: &Transactions<'_>,
+    graph: &Dependencies,
+    options: &TransactionOptions,
+) -> Option<String> {
+    let count = transactions.list.len();
+    if let (Some(Stopped::Time), Some(limit)) = (graph.stopped, options.time_limit) {
+        return Some(format!(
+            "the {} s allowed were over before the dependencies of {count} transactions were known: allow more \
+             (--time-limit), or judge a part (checker cut)",
+            limit.as_secs_f64(),
+        ));
+    }
     let needed = transactions.bytes() + 2 * graph.bytes();
-    let limit = limit.filter(|&limit| needed > limit)?;
-    Some(format!(
-        "the dependencies of {} transactions take about {} MB, more than the {} MB allowed: allow more \
-         (--memory-limit), or judge a part (checker cut)",
-        transactions.list.len(),
-        needed.div_ceil(1 << 20),
-        limit >> 20,
-    ))
+    let limit = options.memory_limit?;
+    let (least, stopped) = match graph.stopped {
+        Some(_) => ("more than", true),
+        None => ("about", false),
+    };
+    (stopped || needed > limit).then(|| {
+        format!(
+            "the dependencies of {count} transactions take {least} {} MB, more than the {} MB allowed: allow more \
+             (--memory-limit), or judge a part (checker cut)",
+            needed.div_ceil(1 << 20),
+            limit >> 20,
+        )
+    })
 }
