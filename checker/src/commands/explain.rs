@@ -114,12 +114,31 @@ fn violation(history: &History, analysis: &Analysis, found: &Counterexample) -> 
         true => "Without any one of them an order explains the rest.",
         false => "Whether all of them are needed was not decided.",
     };
-    let _ = writeln!(
-        text,
-        "\n{minimal} Of the others {} only looked, and {} may have happened at any time or never, which does not help.",
-        found.dropped, found.weakened
-    );
+    let _ = writeln!(text, "\n{minimal}{}", left_out(found));
     text
+}
+
+/// What became of the operations that are not needed.
+fn left_out(found: &Counterexample) -> String {
+    let looked = match found.dropped {
+        0 => None,
+        1 => Some("one that only looked".to_owned()),
+        more => Some(format!("{more} that only looked")),
+    };
+    let free = match found.weakened {
+        0 => None,
+        1 => Some("one that may as well have happened at any other time, or never".to_owned()),
+        more => Some(format!(
+            "{more} that may as well have happened at any other time, or never"
+        )),
+    };
+    match (looked, free) {
+        (None, None) => String::new(),
+        (looked, free) => {
+            let both: Vec<String> = looked.into_iter().chain(free).collect();
+            format!(" Not needed: {}.", both.join("; "))
+        }
+    }
 }
 
 /// The operations, one a line.

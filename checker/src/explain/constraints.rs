@@ -352,6 +352,10 @@ impl<'a> Constraints<'a> {
 
     fn in_time<D: Domain>(&self, domain: &D, from: usize, to: usize, words: &Words) -> String {
         let (one, two) = (self.nodes[from].operation, self.nodes[to].operation);
+        if one.process() == two.process() {
+            let (one, two) = (words.name(domain, one), words.name(domain, two));
+            return format!("{one} came first and then {two}, in the same process");
+        }
         format!(
             "{} was over{} before {} began{}",
             words.name(domain, one),

@@ -332,6 +332,14 @@ pub(crate) fn phrase(call: &Invocation, key: Option<&Value>) -> String {
             Some(key) => format!("{maybe}appended {} to {key}", call.input),
             None => format!("{maybe}appended {}", call.input),
         },
+        ("cas", Observed::Mismatch(told), Some(_)) if call.asked_rev.is_some() => {
+            let rev = call.asked_rev.unwrap_or_default();
+            let told = match told {
+                Some(current) => format!("another, with {current}"),
+                None => "another".to_owned(),
+            };
+            format!("asked for {of}revision {rev} in a cas and was told that it is at {told}")
+        }
         ("cas", Observed::Mismatch(Some(current)), Some((expected, _))) => {
             format!("expected {is}{expected} in a cas and was told {current}")
         }
@@ -339,7 +347,7 @@ pub(crate) fn phrase(call: &Invocation, key: Option<&Value>) -> String {
             format!("expected {is}{expected} in a cas and was told that it is another")
         }
         ("cas", _, Some((expected, new))) => match call.asked_rev {
-            Some(rev) => format!("{maybe}changed {of}at revision {rev} to {new} by cas"),
+            Some(rev) => format!("{maybe}changed {of}to {new} by a cas that asked for revision {rev}"),
             None => format!("{maybe}changed {of}from {expected} to {new} by cas"),
         },
         ("enqueue", ..) => format!("{maybe}enqueued {of}{}", call.input),

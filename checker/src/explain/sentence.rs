@@ -174,10 +174,9 @@ impl<'a> Teller<'a> {
             .core
             .iter()
             .filter(|fact| ![cas.operation.id(), other.operation.id()].contains(&fact.operation.id()));
-        let rest: Vec<String> = rest.take(LONGEST_LIST).map(|fact| self.did(fact)).collect();
-        let given = match rest.is_empty() {
-            true => String::new(),
-            false => format!(" (given that {})", rest.join(", and that ")),
+        let given = match self.given(rest) {
+            given if given.is_empty() => given,
+            given => format!(" (given that {given})"),
         };
         let (saw, made) = (cas.saw.as_ref()?, cas.made.as_ref()?);
         let sentence = format!(
@@ -520,18 +519,12 @@ impl<'a> Teller<'a> {
             fact.operation.record().completed < began && fact.left().is_some_and(|left| left != value)
         });
         let witness = between.max_by_key(|fact| (fact.made.is_none(), fact.operation.record().completed))?;
-        let others: Vec<String> = self
-            .core
-            .iter()
-            .filter(|fact| {
-                fact.operation.id() != victim.operation.id() && fact.operation.id() != witness.operation.id()
-            })
-            .map(|fact| self.did(fact))
-            .collect();
-        let given = if others.is_empty() {
-            String::new()
-        } else {
-            format!(", given that {}", others.join(", and that "))
+        let others = self.core.iter().filter(|fact| {
+            fact.operation.id() != victim.operation.id() && fact.operation.id() != witness.operation.id()
+        });
+        let given = match self.given(others) {
+            given if given.is_empty() => given,
+            given => format!(", given that {given}"),
         };
         let otherwise = match victim.made {
             Some(_) => Anomaly::WrongCas,
@@ -548,6 +541,23 @@ impl<'a> Teller<'a> {
             anomaly,
             concerned: self.ids_of_makers(value),
         })
+    }
+
+    /// What else must be known, joined by `and that`; of many, the first and how many more there are.
+    fn given<'f>(&'f self, facts: impl Iterator<Item = &'f Fact<'a>>) -> String {
+        let facts: Vec<&Fact<'a>> = facts.collect();
+        let told = match facts.len() {
+            0..=MOST_GIVEN => facts.len(),
+            _ => MOST_GIVEN - 1,
+        };
+        let mut parts: Vec<String> = facts[..told].iter().map(|fact| self.did(fact)).collect();
+        if facts.len() > told {
+            parts.push(format!(
+                "{} other operations did what is listed",
+                facts.len() - told
+            ));
+        }
+        parts.join(", and that ")
     }
 
     /// When nothing simpler fits.
@@ -634,14 +644,17 @@ pub(super) fn did(call: &Invocation, operation: Operation<'_>, words: &Words) ->
         .unwrap_or_default();
     let what = phrase(call, key.as_ref());
     format!(
-        "process {} {what}{node} {}",
+        "process {} {what}{}{node} {}",
         operation.process(),
+        words.revision(call),
         words.when(operation)
     )
 }
 
 /// Where more operations than this wrote what was seen, no cas is singled out.
 const CONCERNED: usize = 64;
+/// A sentence holds no more conditions than this.
+const MOST_GIVEN: usize = 3;
 /// Longer lists are cut in sentences; the counterexample has them whole.
 const LONGEST_LIST: usize = 8;
 /// How many writes of the same value are listed beside the core.

@@ -70,13 +70,24 @@ fn note(states: &mut Vec<String>, state: String) {
     }
 }
 
+/// `the value is 5`, or of several `the value is 5, 7, or one that nobody here saw`: what all begin with is said once.
 fn listed(states: &[String]) -> String {
-    let shown: Vec<&str> = states.iter().take(STATES_SHOWN).map(String::as_str).collect();
-    let mut text = shown.join(", or ");
-    match states.len().saturating_sub(STATES_SHOWN) {
-        0 => {}
-        1 => text.push_str(", or one other"),
-        more => text.push_str(&format!(", or one of {more} others")),
+    let shown = &states[..states.len().min(STATES_SHOWN)];
+    let begins = |words: &&&str| states.iter().all(|state| state.starts_with(**words));
+    let common = COMMON.iter().find(begins).copied().unwrap_or_default();
+    let mut parts: Vec<&str> = shown.iter().map(|state| &state[common.len()..]).collect();
+    let more = match states.len() - shown.len() {
+        0 => None,
+        1 => Some("one other".to_owned()),
+        more => Some(format!("one of {more} others")),
+    };
+    parts.extend(more.as_deref());
+    let last = parts.pop().unwrap_or_default();
+    match parts.is_empty() {
+        true => format!("{common}{last}"),
+        false => format!("{common}{}, or {last}", parts.join(", ")),
     }
-    text
 }
+
+/// What descriptions of states begin with.
+const COMMON: [&str; 3] = ["the value is ", "the queue is ", "the count is "];

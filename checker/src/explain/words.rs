@@ -7,12 +7,23 @@ use crate::model::{Domain, Invocation, Observed};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words {
     timed: bool,
+    /// Whether operations ask for revisions, so that it matters who made which.
+    revisions: bool,
 }
 
 impl Words {
     pub(crate) fn of(history: &History) -> Words {
         Words {
             timed: history.operations().any(|operation| operation.invoked_at().0 > 0),
+            revisions: history.details.iter().any(|details| details.asked_rev.is_some()),
+        }
+    }
+
+    /// ` as revision 7`, of a write that says so, where others ask for revisions.
+    pub(crate) fn revision(&self, call: &Invocation) -> String {
+        match call.result {
+            Observed::Ok(_, Some(rev)) if self.revisions && call.f != "get" => format!(" as revision {rev}"),
+            _ => String::new(),
         }
     }
 
@@ -42,10 +53,12 @@ impl Words {
         }
     }
 
-    /// `from 12.310 s to 12.350 s`, or `(invoked on line 39)`.
+    /// `from 12.310 s to 12.350 s`, `at 12.310 s`, or `(invoked on line 39)`.
     pub(crate) fn when(&self, operation: Operation<'_>) -> String {
-        match (self.timed, operation.completed_at()) {
-            (true, Some(end)) => format!("from {} to {end}", operation.invoked_at()),
+        let begin = operation.invoked_at().to_string();
+        match (self.timed, operation.completed_at().map(|end| end.to_string())) {
+            (true, Some(end)) if end == begin => format!("at {end}"),
+            (true, Some(end)) => format!("from {begin} to {end}"),
             (true, None) => format!("from {} on", operation.invoked_at()),
             (false, _) => format!("(invoked on line {})", operation.line()),
         }
@@ -71,12 +84,15 @@ fn noun(call: &Invocation) -> String {
         ("get", ..) => "read".to_owned(),
         ("set", ..) => format!("write {}", call.input),
         ("delete", ..) => "delete".to_owned(),
+        ("cas", Observed::Mismatch(_), Some(_)) if call.asked_rev.is_some() => {
+            format!("failed cas at revision {}", call.asked_rev.unwrap_or_default())
+        }
         ("cas", Observed::Mismatch(Some(current)), Some((expected, _))) => {
             format!("failed cas of {expected} (told {current})")
         }
         ("cas", Observed::Mismatch(None), Some((expected, _))) => format!("failed cas of {expected}"),
         ("cas", _, Some((expected, new))) => match call.asked_rev {
-            Some(rev) => format!("cas at revision {rev} to {new}"),
+            Some(rev) => format!("cas to {new} at revision {rev}"),
             None => format!("cas {expected} to {new}"),
         },
         ("dequeue", Observed::Ok(Value::Nil, _), _) => "dequeue of nothing".to_owned(),
