@@ -457,6 +457,11 @@ fn search_one<D: Domain>(
     if let Some(steps) = engine::search_briefly(&mut problem, meter) {
         return found(&mut problem, &steps);
     }
+    if let Some(found) = contradictions::find_any(domain, moments) {
+        let ops = found.operations.into_iter();
+        let last = ops.max_by_key(|op| history.operation(*op).record().completed);
+        return Finding::Illegal(last.expect("a contradiction has operations"));
+    }
     if let Some(witness) = precheck::find(&problem) {
         let witness: FxHashSet<OpId> = witness.into_iter().map(|call| problem.call(call).op).collect();
         let alone = Moments::some(history, moments.packed(), &witness);

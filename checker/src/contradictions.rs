@@ -9,7 +9,10 @@
 //!   empty after a value had been enqueued that nobody can have taken by then;
 //! - *sets*: an element was read that nobody had asked to add by then; or one was missed that had been added, or
 //!   read, before the read began;
-//! - *counters*: a number was read beyond all that the additions can come to.
+//! - *counters*: a number was read beyond all that the additions can come to;
+//! - *texts* that are only appended to: see [`texts`].
+
+mod texts;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -54,6 +57,11 @@ pub(crate) fn find<D: Domain>(domain: &D, moments: &Moments<'_>) -> Option<Contr
         _ => return None,
     };
     rules(&pieces(domain, moments), &domain.init_value())
+}
+
+/// The same, also of models whose engines find most of it as fast.
+pub(crate) fn find_any<D: Domain>(domain: &D, moments: &Moments<'_>) -> Option<Contradiction> {
+    find(domain, moments).or_else(|| texts::find(domain, moments))
 }
 
 /// What may have happened, by invocation.

@@ -2,11 +2,14 @@
 
 mod models;
 mod shrink;
+mod texts;
+mod ties;
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashSet;
 
+use crate::contradictions;
 use crate::engine::{self, Answer, Blocks, Budget};
 use crate::generate::{Bug, Mix, Simulation, Values};
 use crate::history::{Event, EventKind, Header, History, NEVER, Nanos, OpId, ProcessId, Value};
@@ -216,6 +219,11 @@ fn agree(history: &History, init: Value, context: &str) -> bool {
         replays_alike(&domain, &moments, order, context);
     }
     replays_alike(&domain, &moments, moments.invoked().collect(), context);
+    if let Some(found) = contradictions::find_any(&domain, &moments) {
+        let named: FxHashSet<OpId> = found.operations.iter().copied().collect();
+        let explained = oracle::explains(&domain, &Moments::some(history, moments.packed(), &named));
+        assert_eq!(explained, Some(false), "{context}: {named:?} is no contradiction");
+    }
     match engine::decide(&problem) {
         Blocks::Legal(calls) => {
             assert!(legal, "{context}: blocks have an order that the oracle has not");

@@ -46,7 +46,7 @@ pub(crate) fn explain<D: Domain>(
         return describe(history, domain, moments, &core.operations, core.minimal);
     }
     if how == Explain::Minimal
-        && let Some(found) = contradictions::find(domain, moments)
+        && let Some(found) = contradictions::find_any(domain, moments)
     {
         let core = (!found.minimal).then(|| reduced(history, domain, moments, &found.operations, budget));
         let core = core.flatten().filter(|core| core.minimal);
