@@ -87,6 +87,7 @@ fn what_is_not_atomic_and_what_is_stale_is_found_by_whoever_looks_for_it() {
         ("watch", "follower-read", "pause"),
         ("queue", "cas-not-atomic", "none"),
         ("lock", "cas-not-atomic", "none"),
+        ("bank", "cas-not-atomic", "none"),
     ];
     for (workload, bug, nemesis) in cases {
         let more = [
@@ -104,4 +105,34 @@ fn what_is_not_atomic_and_what_is_stale_is_found_by_whoever_looks_for_it() {
         let results = run(dir.path(), workload, &more, 1);
         assert_eq!(results["valid"], false, "{workload} {bug}");
     }
+}
+
+#[test]
+fn etcd_tells_its_changes_through_its_gateway() {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    if !std::env::split_paths(&paths).any(|path| path.join("etcd").is_file()) {
+        eprintln!("SKIPPED: etcd is not installed");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let more = [
+        "--system",
+        "etcd",
+        "--nemesis",
+        "none",
+        "--rate",
+        "200",
+        "--time-limit",
+        "8s",
+    ];
+    let results = run(dir.path(), "watch", &more, 0);
+    assert!(done(&results, "watch") >= 5, "{results}");
+    let history = std::fs::read_to_string(dir.path().join("store/latest/history.jsonl")).expect("read");
+    let told = history.lines().any(|line| {
+        let event: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        event["f"] == "watch"
+            && event["type"] == "ok"
+            && event["value"].as_array().is_some_and(|told| told.len() > 1)
+    });
+    assert!(told, "nothing was told");
 }

@@ -31,7 +31,7 @@ pub enum Bug {
     ReadIndexBeforeFirstCommit,
     /// A set is acknowledged when it is handed to the log, before a majority has it.
     AckBeforeCommit,
-    /// A cas reads first, compares, and then proposes a plain set.
+    /// A cas reads first, compares, and then proposes a plain set; a transaction that compares does likewise.
     CasNotAtomic,
     /// A write that timed out is said not to have been applied.
     TimeoutAsFail,

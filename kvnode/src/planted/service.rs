@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::{Bug, Bugs};
 use crate::cluster::NodeId;
-use crate::command::{Applied, Command, Expected, Operation, Outcome};
+use crate::command::{Applied, Command, Expected, Operation, Outcome, Txn};
 use crate::env::clock::{self, Instant};
 use crate::node::Node;
 use crate::peer::message::{Proof, Refusal};
@@ -57,8 +57,7 @@ impl Planted {
         expected: &Expected,
         value: &Arc<str>,
     ) -> Result<Applied, Refusal> {
-        let index = self.node.confirm(Proof::Quorum).await?;
-        self.node.machine().wait_applied(index).await;
+        let index = self.read_index().await?;
         let current = self.node.machine().look(|state| state.get(key).cloned());
         if !expected.holds(current.as_ref()) {
             let outcome = Outcome::Mismatch { current };
@@ -76,6 +75,34 @@ impl Planted {
         };
         self.node.propose(Command::new(set)).await
     }
+
+    /// The same for a transaction that compares.
+    async fn txn_in_two_steps(&self, txn: &Txn) -> Result<Applied, Refusal> {
+        self.read_index().await?;
+        let holds = self.node.machine().look(|state| {
+            let mut compared = txn.compare.iter();
+            compared.all(|(key, expected)| expected.holds(state.get(key)))
+        });
+        let steps = if holds { &txn.then } else { &txn.otherwise };
+        let unconditional = Txn {
+            compare: Vec::new(),
+            then: steps.clone(),
+            otherwise: Vec::new(),
+        };
+        let operation = Operation::Txn(Arc::new(unconditional));
+        let mut applied = self.node.propose(Command::new(operation)).await?;
+        if let Outcome::Txn { succeeded, .. } = &mut applied.outcome {
+            *succeeded = holds;
+        }
+        Ok(applied)
+    }
+
+    /// Waits until this node knows all that was acknowledged by now.
+    async fn read_index(&self) -> Result<u64, Refusal> {
+        let index = self.node.confirm(Proof::Quorum).await?;
+        self.node.machine().wait_applied(index).await;
+        Ok(index)
+    }
 }
 
 impl Service for Planted {
@@ -87,6 +114,9 @@ impl Service for Planted {
         match &command.operation {
             Operation::Cas { key, expected, value } if self.has(Bug::CasNotAtomic) => {
                 self.cas_in_two_steps(key, expected, value).await
+            }
+            Operation::Txn(txn) if self.has(Bug::CasNotAtomic) && !txn.compare.is_empty() => {
+                self.txn_in_two_steps(txn).await
             }
             Operation::Set { .. } if self.has(Bug::AckBeforeCommit) && self.node.is_leader() => {
                 let index = self.node.log().last_index().unwrap_or(0) + 1;
