@@ -369,17 +369,21 @@ fn a_run_is_seen_while_it_goes_on_and_its_export_has_its_verdict() {
 
 /// Starts a short run with a store of its own, and waits until it records its history.
 fn under_way(store: &Path) -> Child {
-    let child = workloads(store)
+    let mut child = workloads(store)
         .args(["run", "--nodes", "3", "--nemesis", "pause", "--rate", "200"])
         .args(["--seed", "1", "--time-limit", "10s", "--store"])
         .arg(store)
         .stdout(Stdio::null())
         .spawn()
         .expect("starts");
-    wait_until(
-        || store.join("current/history.jsonl").is_file(),
-        || "no run began".to_owned(),
-    );
+    let begun = || {
+        assert!(
+            child.try_wait().expect("waits").is_none(),
+            "the run ended before it began"
+        );
+        store.join("current/history.jsonl").is_file()
+    };
+    wait_until(begun, || "no run began".to_owned());
     child
 }
 

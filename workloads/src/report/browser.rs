@@ -143,7 +143,7 @@ fn keys_and_pointer_work(browser: &Browser, folder: &Path) {
     let readout = || browser.ask("return document.querySelector('#readout').textContent");
     let place = browser.ask(
         "const chart = document.querySelector('svg.overview');
-         chart.parentElement.focus(); chart.scrollIntoView({ block: 'center' });
+         chart.parentElement.focus(); chart.scrollIntoView({ block: 'center', behavior: 'instant' });
          const box = chart.getBoundingClientRect();
          return [box.left + box.width * 0.38, box.top + box.height / 2]",
     );
