@@ -18,7 +18,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
@@ -27,6 +27,7 @@ use parking_lot::RwLock;
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use super::queue::{Ended, Haste, Nothing, Receiver, Sender, queue};
 use super::wal::{Kept, Record, Wal, WalError};
 use super::{Entry, LogId, TypeConfig, Vote};
 use crate::env::clock;
@@ -49,7 +50,7 @@ const FULL_RETRY: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub struct LogStore {
     mirror: Arc<RwLock<Mirror>>,
-    queue: mpsc::Sender<Job>,
+    queue: Sender<Job>,
     full: Arc<AtomicBool>,
     low: Arc<AtomicBool>,
     /// Why nothing is written any more, once that is so.
@@ -93,7 +94,7 @@ impl LogStore {
     pub fn open<D: Disk>(disk: D, directory: &Path, keeping: Arc<dyn Keeping>) -> Result<LogStore, WalError> {
         let (wal, kept) = Wal::open(disk, directory)?;
         let kept = keeping.found(kept);
-        let (queue, jobs) = mpsc::channel();
+        let (queue, jobs) = queue();
         let full = Arc::new(AtomicBool::new(false));
         let failure = Arc::new(OnceLock::new());
         let commits = Arc::new(Histogram::default());
@@ -181,7 +182,13 @@ impl LogStore {
     }
 
     fn enqueue(&self, records: Records, done: Done) -> io::Result<()> {
-        self.queue.send(Job { records, done }).map_err(|_| self.stopped())
+        // A commit mark alone is worth no fsync, so nobody is woken for it.
+        let haste = match &records {
+            Records::One(Record::Committed(_)) => Haste::Waits,
+            Records::One(_) | Records::Entries(_) => Haste::Presses,
+        };
+        let sent = self.queue.send(Job { records, done }, haste);
+        sent.map_err(|Ended| self.stopped())
     }
 }
 
@@ -260,7 +267,7 @@ fn weight(entry: &Entry) -> u64 {
 /// The thread that writes.
 struct Writer<D: Disk> {
     wal: Wal<D>,
-    jobs: mpsc::Receiver<Job>,
+    jobs: Receiver<Job>,
     keeping: Arc<dyn Keeping>,
     commits: Arc<Histogram>,
     full: Arc<AtomicBool>,
@@ -271,9 +278,9 @@ struct Writer<D: Disk> {
 
 impl<D: Disk> Writer<D> {
     fn run(mut self) {
-        // A commit mark alone is worth no fsync: it rides along with the next batch.
+        // A commit mark rides along with the next batch.
         let mut committed: Option<Record> = None;
-        while let Ok(job) = self.next_job() {
+        while let Some(job) = self.next_job() {
             let mut weight = 0;
             let mut next = Some(job);
             while let Some(Job { records, done }) = next {
@@ -287,7 +294,7 @@ impl<D: Disk> Writer<D> {
                 }
                 self.waiting.push(done);
                 next = if weight < BATCH_BYTES {
-                    self.jobs.try_recv().ok()
+                    self.jobs.waiting()
                 } else {
                     None
                 };
@@ -323,17 +330,17 @@ impl<D: Disk> Writer<D> {
     }
 
     /// The next job; before waiting for it, the end of the file is sealed.
-    fn next_job(&mut self) -> Result<Job, mpsc::RecvError> {
-        match self.jobs.recv_timeout(IDLE) {
-            Ok(job) => Ok(job),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(mpsc::RecvError),
-            Err(mpsc::RecvTimeoutError::Timeout) => {
+    fn next_job(&mut self) -> Option<Job> {
+        let job = self.jobs.next(Some(IDLE)).or_else(|nothing| match nothing {
+            Nothing::More => Err(nothing),
+            Nothing::Yet => {
                 // Only a hint for readers, so a full disk does not matter here; any
                 // other failure will meet the next batch too.
                 let _ = self.wal.seal();
-                self.jobs.recv()
+                self.jobs.next(None)
             }
-        }
+        });
+        job.ok()
     }
 
     /// Writes the batch; on a full disk waits for room rather than giving up, since

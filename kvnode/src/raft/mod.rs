@@ -5,12 +5,14 @@
 //! (0.9 spends a round of messages on each), and it has pre-vote and leader transfer.
 //!
 //! - [`log`] keeps entries and votes, with one fsync for all that queued meanwhile;
+//! - [`queue`] is the way to the thread that does so;
 //! - [`wal`] is where it keeps them;
 //! - [`machine`] applies committed entries to the [`State`](crate::state::State);
 //! - [`snapshot`] writes that state to files and reads it back.
 
 pub mod log;
 pub mod machine;
+pub mod queue;
 pub mod snapshot;
 pub mod wal;
 
