@@ -73,6 +73,7 @@ pub enum Action {
   kvnode bench --figure disk                          # 10 million writes: half an hour
   kvnode bench --figure disk --overwrites 200000      # the same for a short look
   kvnode bench --figure steady,availability --load-seconds 20
+  kvnode bench --figure half-load --load-seconds 20   # latency and followers' lag
   kvnode bench --figure failover,start --rounds 10")]
     Bench {
         /// Seconds that each turn lasts.

@@ -29,6 +29,9 @@ pub enum Figure {
     Idle,
     /// Elections while there is load and no fault.
     Steady,
+    /// How long writes take at half of the rate that there can be, and how far followers
+    /// are behind.
+    HalfLoad,
     /// How much of the time a client with retries is served while one follower after
     /// another stands still for half of every ten seconds.
     Availability,
@@ -56,6 +59,10 @@ const WINDOW: Duration = Duration::from_millis(100);
 /// How long a follower stands still, and then runs.
 const STILL: Duration = Duration::from_secs(5);
 
+/// How long the highest rate is looked for.
+const MOST: Duration = Duration::from_secs(5);
+/// How often a follower is asked how far it is.
+const LOOK_AT_LAG: Duration = Duration::from_millis(5);
 /// How often the disk is looked at while it fills.
 const SAMPLE: Duration = Duration::from_millis(500);
 /// Keys that are overwritten again and again.
@@ -92,6 +99,11 @@ impl Figure {
                 "three nodes, sets over 64 connections without a pause; elections are the growth of the term. What \
                  else runs on the machine counts against it"
             }
+            Figure::HalfLoad => {
+                "three nodes; the most that 64 connections get in 5 s, then half of it at a steady rate, each set \
+                 counted from when it was due; beside it one client sets a key every 5 ms and asks both followers at \
+                 once for a state with that index: how long after the acknowledgement the later one answers"
+            }
             Figure::Availability => {
                 "three nodes; one follower after the other stands still (SIGSTOP) for 5 s of every 10; one client at \
                  the leader, some 20 sets a window of 100 ms. A follower that stands still takes its disk along, \
@@ -114,6 +126,7 @@ pub(super) async fn figure(figure: Figure, amounts: &Amounts, folder: &Path) -> 
         Figure::Disk => disk(amounts.overwrites, folder).await,
         Figure::Idle => idle(amounts.idle, folder).await,
         Figure::Steady => steady(amounts.load, folder).await,
+        Figure::HalfLoad => half_load(amounts.load, folder).await,
         Figure::Availability => availability(amounts.load, folder).await,
     }
 }
@@ -248,6 +261,46 @@ async fn steady(load: Duration, folder: &Path) -> anyhow::Result<String> {
     ))
 }
 
+async fn half_load(load: Duration, folder: &Path) -> anyhow::Result<String> {
+    let mut servers = Servers::kvnode(&folder.join("half-load")).await?;
+    let leader = servers.find_leader().await?;
+    let most = load::turn(servers.target(), load::Kind::Set, LOADED, MOST).await?;
+    let rate = most.count as f64 / most.took.as_secs_f64() / 2.0;
+    let address = servers.address(leader);
+    let followers = [1, 2].map(|step| servers.address((leader + step) % 3));
+    let (paced, lags) = tokio::join!(
+        load::paced(&address, rate, LOADED, load),
+        lags(&address, &followers, load)
+    );
+    let ((took, failed), lags) = (paced?, lags?);
+    Ok(format!(
+        "{rate:.0} sets a second for {} s, half of the most ({failed} failed): acknowledged {}; applied by both \
+         followers after {}",
+        load.as_secs(),
+        tail(took),
+        tail(lags)
+    ))
+}
+
+/// How long after a write was acknowledged both followers had applied it, again and again.
+async fn lags(leader: &str, followers: &[String; 2], load: Duration) -> anyhow::Result<Vec<Duration>> {
+    let mut writer = Http::open(leader).await?;
+    let [one, other] = followers;
+    let (mut one, mut other) = (Http::open(one).await?, Http::open(other).await?);
+    let (begun, mut lags) = (clock::now(), Vec::new());
+    while begun.elapsed() < load {
+        let answer = writer.ask("/set?key=lag&value=x".to_owned()).await?;
+        let acknowledged = clock::now();
+        let answer: serde_json::Value = serde_json::from_slice(&answer).context("an answer")?;
+        let target = format!("/get?key=lag&level=stale&min_index={}", answer["index"]);
+        let (one, other) = tokio::join!(one.get(target.clone()), other.get(target));
+        one.and(other).context("a follower")?;
+        lags.push(acknowledged.elapsed());
+        clock::sleep(LOOK_AT_LAG).await;
+    }
+    Ok(lags)
+}
+
 async fn availability(load: Duration, folder: &Path) -> anyhow::Result<String> {
     let mut servers = Servers::kvnode(&folder.join("availability")).await?;
     let leader = servers.find_leader().await?;
@@ -302,19 +355,30 @@ async fn availability(load: Duration, folder: &Path) -> anyhow::Result<String> {
     ))
 }
 
+/// Median, 99th percentile and worst of many durations.
+fn tail(mut took: Vec<Duration>) -> String {
+    took.sort_unstable();
+    let [p50, p99, worst] = [0.5, 0.99, 1.0].map(|share| at(&took, share));
+    format!(
+        "p50 {p50:.1} ms, p99 {p99:.1} ms, worst {worst:.1} ms of {}",
+        took.len()
+    )
+}
+
+/// The one of some sorted durations below which this share of them lies, ms; 0 of none.
+fn at(sorted: &[Duration], share: f64) -> f64 {
+    let place = (sorted.len() as f64 * share) as usize;
+    sorted
+        .get(place.min(sorted.len().saturating_sub(1)))
+        .map_or(0.0, |took| took.as_secs_f64() * 1e3)
+}
+
 /// Median, 90th percentile and worst of some durations.
 fn spread(mut took: Vec<Duration>) -> String {
     took.sort_unstable();
-    let at = |share: f64| {
-        let place = (took.len() as f64 * share) as usize;
-        took.get(place.min(took.len().saturating_sub(1)))
-            .map_or(0.0, |took| took.as_secs_f64() * 1e3)
-    };
+    let [median, p90, worst] = [0.5, 0.9, 1.0].map(|share| at(&took, share));
     format!(
-        "median {:.0} ms, p90 {:.0} ms, worst {:.0} ms of {}",
-        at(0.5),
-        at(0.9),
-        at(1.0),
+        "median {median:.0} ms, p90 {p90:.0} ms, worst {worst:.0} ms of {}",
         took.len()
     )
 }
@@ -327,6 +391,8 @@ mod tests {
     fn a_spread_is_of_what_was_measured() {
         let took = (1..=10).rev().map(Duration::from_millis).collect();
         assert_eq!(spread(took), "median 6 ms, p90 10 ms, worst 10 ms of 10");
+        let many = (1..=1000).map(Duration::from_micros).collect();
+        assert_eq!(tail(many), "p50 0.5 ms, p99 1.0 ms, worst 1.0 ms of 1000");
         assert_eq!(spread(Vec::new()), "median 0 ms, p90 0 ms, worst 0 ms of 0");
     }
 }

@@ -142,6 +142,14 @@ impl Http {
     /// # Errors
     /// Also when the answer's status is no success.
     pub(super) async fn get(&mut self, target: String) -> io::Result<()> {
+        self.ask(target).await.map(drop)
+    }
+
+    /// Asks, and tells the whole answer's body.
+    ///
+    /// # Errors
+    /// Also when its status is no success.
+    pub(super) async fn ask(&mut self, target: String) -> io::Result<Bytes> {
         self.0.ready().await.map_err(io::Error::other)?;
         let request = Request::get(target)
             .header("host", "bench")
@@ -149,13 +157,63 @@ impl Http {
             .map_err(io::Error::other)?;
         let response = self.0.send_request(request).await.map_err(io::Error::other)?;
         let status = response.status();
-        response.into_body().collect().await.map_err(io::Error::other)?;
+        let body = response.into_body().collect().await.map_err(io::Error::other)?;
         if status.is_success() {
-            Ok(())
+            Ok(body.to_bytes())
         } else {
             Err(io::Error::other(status.to_string()))
         }
     }
+}
+
+/// Sets keys at a steady rate, over so many connections: how long each took from when it
+/// was due, so that a store that stalls is charged for what waited meanwhile; and how many
+/// failed.
+///
+/// # Errors
+/// When a connection cannot be opened.
+pub(super) async fn paced(
+    address: &str,
+    per_second: f64,
+    connections: usize,
+    limit: Duration,
+) -> io::Result<(Vec<Duration>, usize)> {
+    let value = "v".repeat(VALUE_BYTES);
+    let between = Duration::from_secs_f64(connections as f64 / per_second.max(1.0));
+    let mut open = Vec::new();
+    for _ in 0..connections {
+        open.push(Http::open(address).await?);
+    }
+    let begun = clock::now();
+    let loops: Vec<_> = open
+        .into_iter()
+        .enumerate()
+        .map(|(number, mut node)| {
+            let value = value.clone();
+            let mut due = begun + between.mul_f64(number as f64 / connections as f64);
+            tokio::spawn(async move {
+                let (mut took, mut failed, mut key) = (Vec::new(), 0, number * 37);
+                while due < begun + limit {
+                    clock::sleep(due.saturating_duration_since(clock::now())).await;
+                    key += 1;
+                    let target = format!("/set?key=bench-{}&value={value}", key % KEYS);
+                    match node.get(target).await {
+                        Ok(()) => took.push(due.elapsed()),
+                        Err(_) => failed += 1,
+                    }
+                    due += between;
+                }
+                (took, failed)
+            })
+        })
+        .collect();
+    let (mut took, mut failed) = (Vec::new(), 0);
+    for ended in loops {
+        let (more, lost) = ended.await.map_err(io::Error::other)?;
+        took.extend(more);
+        failed += lost;
+    }
+    Ok((took, failed))
 }
 
 /// Sets keys `from..to` once each, over so many connections.
