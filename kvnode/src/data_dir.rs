@@ -68,6 +68,16 @@ pub enum DataDirError {
     Log(#[from] WalError),
 }
 
+impl DataDirError {
+    /// Whether there was no room on the disk, which passes.
+    pub fn is_full_disk(&self) -> bool {
+        let (DataDirError::Io { error, .. } | DataDirError::Log(WalError::Io { error, .. })) = self else {
+            return false;
+        };
+        error.kind() == std::io::ErrorKind::StorageFull
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Owner {
     node: String,

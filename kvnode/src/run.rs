@@ -13,12 +13,12 @@ use crate::backup::periodic::{Schedule, make_backups};
 use crate::backup::store::{Store, StoreError};
 use crate::bootstrap::bootstrap;
 use crate::config::Config;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, DataDirError};
 use crate::env::{clock, fs, net};
 use crate::membership::{self, Admin};
 use crate::node::Node;
 use crate::peer::network::off_worker;
-use crate::seams::Seams;
+use crate::seams::{Keeping, Seams};
 use crate::secure::keyring::{Keyring, check_peer_identity};
 use crate::secure::pem::SecureError;
 use crate::service::Service;
@@ -77,7 +77,9 @@ pub async fn run<S: Service, D: fs::Disk>(
     wrap: impl FnOnce(Arc<Node>) -> Arc<S>,
     ready: impl FnOnce(&Node),
 ) -> Result<(), End> {
-    let data = DataDir::open(&config, disk, seams.keeping).map_err(|error| End::Input(error.into()))?;
+    let data = opened(&config, disk, seams.keeping)
+        .await
+        .map_err(|error| End::Input(error.into()))?;
     let keyring = Arc::new(keyring(&config).map_err(|error| End::Input(error.into()))?);
     let backups = backups(&config).map_err(|error| End::Input(error.into()))?;
     raise_limit(config.max_connections);
@@ -124,6 +126,27 @@ pub async fn run<S: Service, D: fs::Disk>(
         }
         why = consensus_stopped(node.clone()) => Err(End::Broken(why)),
         why = wiped(bootstrapping) => Err(End::Input(why)),
+    }
+}
+
+/// The data directory, once the disk has room for what a start writes. A node that runs
+/// waits for room, so one that is restarted meanwhile must not end for lack of it.
+async fn opened<D: fs::Disk>(
+    config: &Config,
+    disk: D,
+    keeping: Arc<dyn Keeping>,
+) -> Result<DataDir, DataDirError> {
+    let mut told = false;
+    loop {
+        match DataDir::open(config, disk.clone(), keeping.clone()) {
+            Err(error) if error.is_full_disk() => {
+                if !std::mem::replace(&mut told, true) {
+                    warn!(%error, "the disk is full: waiting for room to start");
+                }
+                clock::sleep(DISK_CHECK).await;
+            }
+            opened => return opened,
+        }
     }
 }
 
@@ -283,3 +306,6 @@ pub async fn terminated() -> &'static str {
         _ = terminate.recv() => "SIGTERM",
     }
 }
+
+#[cfg(test)]
+mod tests;
