@@ -1,5 +1,7 @@
 //! The lab as a backend.
 
+use std::time::Duration;
+
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 
@@ -12,6 +14,9 @@ use crate::lab::{Lab, Network};
 use crate::link::{Link, LinkMatrix};
 use crate::node::{NodeId, NodeState};
 use crate::probe::{LinkProbe, Probe};
+
+/// How long a sync is waited for that a failure of power can tear.
+const BUSY: Duration = Duration::from_millis(100);
 
 /// Faults in a lab.
 #[derive(Debug)]
@@ -117,8 +122,14 @@ impl Backend for LabBackend {
             Network::Star(star) => star.laid(),
         };
         self.lay(&without(&laid, node))?;
-        let killed = machine.kill();
-        let seen = machine.with_disk(|disk| disk.lose(torn));
+        // And what the disk was just about to sync: a process that waits for that does not end before.
+        if torn {
+            machine.with_disk(|disk| disk.be_busy(BUSY));
+        }
+        let killed = machine.kill_and(|| {
+            machine.with_disk(Disk::power_off);
+        });
+        let seen = machine.with_disk(|disk| disk.power_on(torn));
         self.lay(&laid)?;
         killed?;
         let seen = seen.ok_or_else(|| BackendError::unsupported("lab", Ability::PowerFailure, node))?;

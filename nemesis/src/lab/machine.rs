@@ -235,12 +235,20 @@ impl Machine {
 
     /// SIGKILL to the process and all that it started in its group.
     pub(crate) fn kill(&self) -> Result<(), BackendError> {
+        self.kill_and(|| ())
+    }
+
+    /// SIGKILL, and `and` at once: the process runs no more, but what it last asked of the
+    /// kernel is not over, and it does not end before that is.
+    pub(crate) fn kill_and(&self, and: impl FnOnce()) -> Result<(), BackendError> {
         let mut process = self.process.lock();
         let Process::Alive(pid) = *process else {
+            and();
             return Ok(());
         };
         *self.asked.lock() = !has_ended(pid);
         self.signal(pid, Signal::SIGKILL)?;
+        and();
         let alive = |process: &mut Process| matches!(process, Process::Alive(_));
         if self
             .ended

@@ -508,7 +508,33 @@ fn disk(lab: &Lab, folder: &Path) {
         started.elapsed() >= Duration::from_millis(200),
         "an fsync cannot be faster than that"
     );
-    nemesis.heal().expect("mends it");
+
+    // The power fails while somebody waits for a sync: it never came about.
+    let in_sync = format!("{} ", nix::libc::SYS_fdatasync);
+    let call = format!("/proc/{}/syscall", ask1("pid"));
+    let asking = lab.clone();
+    let waiting = std::thread::spawn(move || ask_at(&asking, &NodeId::numbered(1), "append cut-short"));
+    while !waiting.is_finished()
+        && !std::fs::read_to_string(&call).is_ok_and(|call| call.starts_with(&in_sync))
+    {
+        std::thread::yield_now();
+    }
+    assert!(!waiting.is_finished(), "it waits for its sync");
+    let failed = nemesis.apply(&parse_fault(r#"{"fault":"power-failure","target":"n1"}"#));
+    assert!(failed.expect("fails it").bit);
+    let answer = waiting.join().expect("no panic");
+    assert!(
+        answer.as_ref().map_or(true, |answer| answer != "ok"),
+        "{answer:?}"
+    );
+    assert!(nemesis.heal().expect("mends it").healed);
+    lab.wait_until(&n1, || ask_at(lab, &n1, "id").is_ok(), PATIENCE)
+        .expect("is back");
+    let kept = ask1("read");
+    assert!(
+        kept.ends_with("late"),
+        "{kept}: nobody was told that more is there"
+    );
 
     let before = ask1("read");
     let flip = parse_fault(r#"{"fault":"disk","target":"n1","disk":{"kind":"bit-flip","bits":1}}"#);

@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fuser::{
     BsdFileFlags, Errno as FuseErrno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
@@ -16,12 +16,11 @@ use fuser::{
     WriteFlags,
 };
 use nix::libc;
-use parking_lot::Mutex;
 use rand::RngExt;
 
-use super::State;
 use super::image::{Errno, Inode, Kind, Node};
 use super::pages::{PAGE, Pages};
+use super::{Shared, State};
 use crate::link::Probability;
 
 const NEVER_CACHED: Duration = Duration::ZERO;
@@ -30,7 +29,7 @@ const BLOCKS: u64 = 16 << 20;
 
 /// The file system that the kernel talks to.
 #[derive(Debug)]
-pub(super) struct Fs(pub(super) Arc<Mutex<State>>);
+pub(super) struct Fs(pub(super) Arc<Shared>);
 
 fn now_ns() -> u64 {
     SystemTime::now()
@@ -70,8 +69,11 @@ impl State {
         })
     }
 
-    /// EIO by this chance.
+    /// EIO by this chance, and for certain without power.
     fn may_fail(&mut self, chance: Probability) -> Result<(), Errno> {
+        if self.off {
+            return Err(Errno::EIO);
+        }
         if chance > Probability::NEVER && self.rng.random_bool(chance.get()) {
             self.refused += 1;
             return Err(Errno::EIO);
@@ -170,17 +172,25 @@ impl State {
 
 /// `fsync` of a file. Others go on while it is slow, and what they write
 /// meanwhile is synced with it, as on a real disk with a queue.
-pub(super) fn sync(state: &Mutex<State>, inode: Inode) -> Result<(), Errno> {
-    let slow = state.lock().faults.slow;
-    if !slow.is_zero() {
-        std::thread::sleep(slow);
+pub(super) fn sync(shared: &Shared, inode: Inode) -> Result<(), Errno> {
+    let mut state = shared.state.lock();
+    state.asked += 1;
+    let held = state.held;
+    shared.changed.notify_all();
+    let done = Instant::now() + state.faults.slow;
+    let slow = |state: &mut State| !state.off;
+    if done > Instant::now() {
+        shared.changed.wait_while_until(&mut state, slow, done);
     }
-    let mut state = state.lock();
+    let waits = |state: &mut State| held.is_some() && state.held == held;
+    shared.changed.wait_while(&mut state, waits);
     state.syncs += 1;
     let chance = state.faults.fsync;
     let synced = state.may_fail(chance);
     match synced {
         Ok(()) => state.image.sync(inode),
+        // Of what a power failure caught on its way, some sectors may yet turn out to have arrived.
+        Err(_) if state.off => {}
         Err(_) => state.image.forget_dirty(inode),
     }
     synced
@@ -223,7 +233,7 @@ impl Filesystem for Fs {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let state = self.0.lock();
+        let state = self.0.state.lock();
         entry(
             state
                 .image
@@ -234,7 +244,7 @@ impl Filesystem for Fs {
     }
 
     fn getattr(&self, _request: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        match self.0.lock().attr(inode.0) {
+        match self.0.state.lock().attr(inode.0) {
             Ok(attr) => reply.attr(&NEVER_CACHED, &attr),
             Err(error) => reply.error(errno(error)),
         }
@@ -258,7 +268,7 @@ impl Filesystem for Fs {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        match self.0.lock().set(
+        match self.0.state.lock().set(
             inode.0,
             &Change {
                 mode,
@@ -274,7 +284,7 @@ impl Filesystem for Fs {
     }
 
     fn readlink(&self, _request: &Request, inode: INodeNo, reply: ReplyData) {
-        let state = self.0.lock();
+        let state = self.0.state.lock();
         match state.image.node(inode.0).map(|node| &node.kind) {
             Ok(Kind::Link(target)) => reply.data(target.as_os_str().as_encoded_bytes()),
             Ok(_) => reply.error(FuseErrno::EINVAL),
@@ -296,7 +306,7 @@ impl Filesystem for Fs {
             return reply.error(FuseErrno::EPERM);
         }
         let node = Node::file(permissions(mode, umask), request.uid(), request.gid());
-        entry(self.0.lock().make(parent, name, node), reply);
+        entry(self.0.state.lock().make(parent, name, node), reply);
     }
 
     fn mkdir(
@@ -309,11 +319,11 @@ impl Filesystem for Fs {
         reply: ReplyEntry,
     ) {
         let node = Node::folder(permissions(mode, umask), request.uid(), request.gid());
-        entry(self.0.lock().make(parent, name, node), reply);
+        entry(self.0.state.lock().make(parent, name, node), reply);
     }
 
     fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         empty(
             state
                 .may_change_names()
@@ -323,7 +333,7 @@ impl Filesystem for Fs {
     }
 
     fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         empty(
             state
                 .may_change_names()
@@ -334,7 +344,7 @@ impl Filesystem for Fs {
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let node = Node::new(Kind::Link(target.to_owned()), 0o777, request.uid(), request.gid());
-        entry(self.0.lock().make(parent, name, node), reply);
+        entry(self.0.state.lock().make(parent, name, node), reply);
     }
 
     fn rename(
@@ -351,7 +361,7 @@ impl Filesystem for Fs {
             return reply.error(FuseErrno::EINVAL);
         }
         let replace = !flags.contains(RenameFlags::RENAME_NOREPLACE);
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         let renamed = state.may_change_names().and_then(|()| {
             state
                 .image
@@ -361,7 +371,7 @@ impl Filesystem for Fs {
     }
 
     fn link(&self, _request: &Request, inode: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         let linked = state
             .may_change_names()
             .and_then(|()| state.image.link(inode.0, parent.0, name));
@@ -369,7 +379,7 @@ impl Filesystem for Fs {
     }
 
     fn open(&self, _request: &Request, inode: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        match self.0.lock().image.opened(inode.0) {
+        match self.0.state.lock().image.opened(inode.0) {
             Ok(()) => reply.opened(FileHandle(0), FopenFlags::empty()),
             Err(error) => reply.error(errno(error)),
         }
@@ -385,7 +395,7 @@ impl Filesystem for Fs {
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         let node = Node::file(permissions(mode, umask), request.uid(), request.gid());
         let made = state
             .make(parent, name, node)
@@ -415,7 +425,7 @@ impl Filesystem for Fs {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let read = self.0.lock().read(inode.0, offset, size as usize);
+        let read = self.0.state.lock().read(inode.0, offset, size as usize);
         match read {
             Ok(bytes) => reply.data(&bytes),
             Err(error) => reply.error(errno(error)),
@@ -434,7 +444,7 @@ impl Filesystem for Fs {
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.0.lock().write(inode.0, offset, data) {
+        match self.0.state.lock().write(inode.0, offset, data) {
             Ok(written) => reply.written(written),
             Err(error) => reply.error(errno(error)),
         }
@@ -461,7 +471,7 @@ impl Filesystem for Fs {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.0.lock().image.closed(inode.0);
+        self.0.state.lock().image.closed(inode.0);
         reply.ok();
     }
 
@@ -477,7 +487,7 @@ impl Filesystem for Fs {
         _data: bool,
         reply: ReplyEmpty,
     ) {
-        let mut state = self.0.lock();
+        let mut state = self.0.state.lock();
         state.syncs += 1;
         let chance = state.faults.fsync;
         let synced = state.may_fail(chance).map(|()| state.image.sync_folder(inode.0));
@@ -492,7 +502,7 @@ impl Filesystem for Fs {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let state = self.0.lock();
+        let state = self.0.state.lock();
         let names = match state.image.names(inode.0) {
             Ok(names) => names,
             Err(error) => return reply.error(errno(error)),
@@ -515,7 +525,7 @@ impl Filesystem for Fs {
     }
 
     fn statfs(&self, _request: &Request, _inode: INodeNo, reply: ReplyStatfs) {
-        let state = self.0.lock();
+        let state = self.0.state.lock();
         let used = state.image.allocated() / PAGE as u64;
         let free = if state.faults.full {
             0
@@ -544,6 +554,9 @@ impl Filesystem for Fs {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        empty(self.0.lock().fallocate(inode.0, offset, length, mode), reply);
+        empty(
+            self.0.state.lock().fallocate(inode.0, offset, length, mode),
+            reply,
+        );
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use fuser::{BackgroundSession, Config, INodeNo, Session, SessionACL};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
@@ -25,6 +25,8 @@ use pages::Pages;
 
 /// Threads that serve one disk: enough for a slow fsync not to hold up the rest.
 const THREADS: usize = 4;
+/// How long a busy disk lets what is to be written gather.
+const GATHERING: Duration = Duration::from_millis(50);
 /// The device of the FUSE driver.
 pub(crate) const DEVICE: &str = "/dev/fuse";
 
@@ -47,12 +49,27 @@ struct State {
     syncs: u64,
     /// Calls that were made to fail.
     refused: u64,
+    /// Syncs that were asked for.
+    asked: u64,
+    /// Syncs that are asked for from now on wait until this is another, as in the queue of
+    /// a disk that is busy.
+    held: Option<u64>,
+    /// Without power: nothing is written or synced any more.
+    off: bool,
+}
+
+/// The state of a disk, and news of what is waited for in it.
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// A sync was asked for, or needs to wait no longer.
+    changed: Condvar,
 }
 
 /// A mounted disk. It is unmounted when dropped.
 pub(crate) struct Disk {
     path: PathBuf,
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
     session: Option<BackgroundSession>,
 }
 
@@ -97,12 +114,18 @@ impl Disk {
             rng,
             syncs: 0,
             refused: 0,
+            asked: 0,
+            held: None,
+            off: false,
         };
-        let state = Arc::new(Mutex::new(state));
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
         let mut config = Config::default();
         config.n_threads = Some(THREADS);
         let session = Session::from_fd(
-            fs::Fs(Arc::clone(&state)),
+            fs::Fs(Arc::clone(&shared)),
             OwnedFd::from(device),
             SessionACL::All,
             config,
@@ -111,7 +134,7 @@ impl Disk {
         match session {
             Ok(session) => Ok(Disk {
                 path: path.to_owned(),
-                state,
+                shared,
                 session: Some(session),
             }),
             Err(error) => {
@@ -121,10 +144,38 @@ impl Disk {
         }
     }
 
-    /// The node's power failed (its processes are gone): what was not synced is
-    /// lost. Says what that was.
-    pub(crate) fn lose(&self, torn: bool) -> String {
-        let mut state = self.state.lock();
+    /// The node's power fails. From now on nothing gets to the disk, nor is anything
+    /// synced for whose sync somebody waits already.
+    pub(crate) fn power_off(&self) {
+        let mut state = self.shared.state.lock();
+        state.off = true;
+        state.held = None;
+        self.shared.changed.notify_all();
+    }
+
+    /// Is as busy as a disk can be when the power fails: lets a sync wait while more is
+    /// written, or gathers where a log waits for it, then the next, with all that has
+    /// gathered, for ever. Either is waited for at most so long.
+    pub(crate) fn be_busy(&self, at_most: Duration) {
+        let mut state = self.shared.state.lock();
+        for gathering in [GATHERING, Duration::ZERO] {
+            let asked = state.asked;
+            state.held = Some(asked);
+            self.shared.changed.notify_all();
+            let idle = |state: &mut State| state.asked == asked;
+            let waited = self.shared.changed.wait_while_for(&mut state, idle, at_most);
+            if waited.timed_out() {
+                return;
+            }
+            MutexGuard::unlocked(&mut state, || std::thread::sleep(gathering));
+        }
+    }
+
+    /// The power is back, and the processes from before are gone: what was not synced
+    /// is lost. Says what that was.
+    pub(crate) fn power_on(&self, torn: bool) -> String {
+        let mut state = self.shared.state.lock();
+        (state.off, state.held) = (false, None);
         let State { image, rng, .. } = &mut *state;
         let lost = image.lose(torn.then_some(rng));
         let mut text = format!(
@@ -140,7 +191,7 @@ impl Disk {
     /// Misbehaves in exactly these ways from now on. Bits are flipped at once,
     /// change nothing else, and are told where they are.
     pub(crate) fn set_faults(&self, faults: &[DiskFault]) -> Result<Option<String>, String> {
-        let mut state = self.state.lock();
+        let mut state = self.shared.state.lock();
         let mut sum = Faults::default();
         let mut flipped = None;
         for fault in faults {
@@ -188,7 +239,7 @@ impl Disk {
     /// process that is killed with a file open on a disk that it serves itself
     /// would wait for itself for ever.)
     pub(crate) fn trial(&self) -> (bool, String) {
-        let mut state = self.state.lock();
+        let mut state = self.shared.state.lock();
         let faults = state.faults;
         let inode = state.image.anonymous();
         drop(state);
@@ -201,7 +252,7 @@ impl Disk {
         };
         let mut slowest = Duration::ZERO;
         let failed = (0..tries).find_map(|_| self.try_once(inode, &mut slowest).err());
-        self.state.lock().image.closed(inode);
+        self.shared.state.lock().image.closed(inode);
         match failed {
             Some(errno) => {
                 let meant = match errno {
@@ -223,10 +274,10 @@ impl Disk {
 
     fn try_once(&self, inode: Inode, slowest: &mut Duration) -> Result<(), nix::errno::Errno> {
         let started = std::time::Instant::now();
-        let length = self.state.lock().image.file(inode)?.length();
-        self.state.lock().write(inode, length, &[0; 128])?;
-        fs::sync(&self.state, inode)?;
-        self.state.lock().read(inode, length, 128)?;
+        let length = self.shared.state.lock().image.file(inode)?.length();
+        self.shared.state.lock().write(inode, length, &[0; 128])?;
+        fs::sync(&self.shared, inode)?;
+        self.shared.state.lock().read(inode, length, 128)?;
         *slowest = (*slowest).max(started.elapsed());
         Ok(())
     }
@@ -238,7 +289,7 @@ impl Disk {
         };
         umount2(&self.path, MntFlags::MNT_DETACH)?;
         session.join()?;
-        let state = self.state.lock();
+        let state = self.shared.state.lock();
         for (path, node) in state.image.walk() {
             save(&self.path.join(path), node)?;
         }
