@@ -88,7 +88,7 @@ pub static PRESETS: [Preset; 6] = [
 ];
 
 /// The names that [`faults_named`] knows for help and messages.
-pub const FAULT_NAMES: [&str; 40] = [
+pub const FAULT_NAMES: [&str; 42] = [
     "partition",
     "partition-one",
     "partition-minority",
@@ -128,7 +128,9 @@ pub const FAULT_NAMES: [&str; 40] = [
     "damage-truncate",
     "damage-bit-flip",
     "clock",
+    "clock-leader",
     "membership",
+    "remove-minority",
 ];
 
 impl Preset {
@@ -366,6 +368,16 @@ pub fn faults_named(name: &str) -> Option<Vec<Fault>> {
                 },
             },
         ],
+        "clock-leader" => [60_000, -60_000]
+            .map(|offset_ms| Fault::Clock {
+                target: Target::Leader,
+                clock: ClockFault::Jump { offset_ms },
+            })
+            .to_vec(),
+        "remove-minority" => vec![Fault::Membership {
+            target: Target::Minority,
+            change: MembershipChange::Remove,
+        }],
         "membership" => vec![
             Fault::Membership {
                 target: Target::One,
