@@ -22,7 +22,7 @@ use openraft::errors::{InitializeError, RaftError};
 use tracing::{info, warn};
 
 use crate::cluster::{NodeId, Peer};
-use crate::env::clock;
+use crate::env::clock::{self, Instant};
 use crate::node::Node;
 use crate::peer::message::{Reply, Request, Standing};
 use crate::peer::network::Caller;
@@ -31,6 +31,10 @@ use crate::peer::network::Caller;
 const RETRY: Duration = Duration::from_millis(50);
 /// How long one of them may take to answer.
 const ANSWER: Duration = Duration::from_millis(500);
+
+/// How long a member may take to hear that the node which had this name before was removed,
+/// and this one added in its place. Until then it turns this one away.
+const HEARSAY: Duration = Duration::from_secs(3);
 
 /// Why a node must not take part.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +63,7 @@ pub async fn bootstrap(node: Arc<Node>) -> Result<(), BootstrapError> {
     let lowest = members.keys().next() == Some(node.id());
     let caller = node.caller();
     let mut standings: BTreeMap<NodeId, Standing> = BTreeMap::new();
+    let mut refused: BTreeMap<NodeId, Instant> = BTreeMap::new();
     let mut told = false;
     while node.is_pristine() {
         for (id, peer) in members.iter().filter(|(id, _)| *id != node.id()) {
@@ -67,10 +72,15 @@ pub async fn bootstrap(node: Arc<Node>) -> Result<(), BootstrapError> {
                     .expects
                     .is_some_and(|expected| expected != node.incarnation())
                 {
-                    return Err(BootstrapError::Wiped {
-                        peer: id.clone(),
-                        node: node.id().clone(),
-                    });
+                    let since = *refused.entry(id.clone()).or_insert_with(clock::now);
+                    if since.elapsed() >= HEARSAY {
+                        return Err(BootstrapError::Wiped {
+                            peer: id.clone(),
+                            node: node.id().clone(),
+                        });
+                    }
+                } else {
+                    refused.remove(id);
                 }
                 standings.insert(id.clone(), standing);
             }

@@ -115,6 +115,7 @@ pub async fn carry_out(node: &Arc<Node>, admin: Admin) -> Result<(), AdminError>
 }
 
 async fn add(node: &Arc<Node>, id: NodeId, mut peer: Peer, voter: bool) -> Result<(), AdminError> {
+    not_removed_itself(node)?;
     if let Some(known) = node.peer(&id)
         && (known.http != peer.http || known.raft != peer.raft)
     {
@@ -177,7 +178,17 @@ async fn add(node: &Arc<Node>, id: NodeId, mut peer: Peer, voter: bool) -> Resul
     Ok(())
 }
 
+/// A leader that was removed leads until that is committed (Ongaro 2014, section 4.2.2), and openraft takes it amiss
+/// if it is asked for another change until then: its successor is to be asked.
+fn not_removed_itself(node: &Arc<Node>) -> Result<(), AdminError> {
+    if node.is_leader() && !voters(node).contains(node.id()) {
+        return Err(AdminError::NotLeader(None));
+    }
+    Ok(())
+}
+
 async fn remove(node: &Arc<Node>, id: NodeId, force: bool) -> Result<(), AdminError> {
+    not_removed_itself(node)?;
     if node.peer(&id).is_none() {
         return Err(AdminError::Refused(format!("{id} is no member")));
     }
