@@ -44,6 +44,8 @@ use faults::{Driver, Watch};
 use signals::Signals;
 use workers::Crew;
 
+/// When a healed cluster has settled: longer than elections take, and than leases last.
+const SETTLED: Duration = Duration::from_secs(1);
 /// How long the final reads may take.
 const FINAL_READS: Duration = Duration::from_secs(20);
 /// How long replicas may take to stand at one applied index.
@@ -269,7 +271,8 @@ impl Run<'_> {
                 last(0).len()
             ));
         }
-        let aftermath = self.aftermath(&mut crew, &recorder, last, node_count);
+        let violated = judge.violated.borrow().is_some();
+        let aftermath = self.aftermath(&mut crew, &recorder, last, node_count, violated);
         let ended = tokio::select! {
             ended = aftermath => Some(ended?),
             _ = signals.first() => None,
@@ -300,15 +303,24 @@ impl Run<'_> {
         recorder: &Arc<Recorder>,
         last: impl Fn(usize) -> Vec<Invocation>,
         node_count: usize,
+        violated: bool,
     ) -> Result<Note> {
         let not_ready = self.heal(&crew.client).await;
         Note::Healed { not_ready }.record(recorder, "healed");
         // The final reads end by themselves.
         let (_running, never) = watch::channel(false);
-        let deadline = Nanos(recorder.now().0 + FINAL_READS.as_nanos() as u64);
-        let reads = crew
-            .work(FinalReads::new(last, node_count, deadline), never)
+        let deadline = || Nanos(recorder.now().0 + FINAL_READS.as_nanos() as u64);
+        let mut reads = crew
+            .work(FinalReads::new(&last, node_count, deadline()), never.clone())
             .await?;
+        if violated {
+            // A leader that was cut off may not know yet that it leads no more. Once more, when it does: only then
+            // is an answer that was old told from a write that is lost.
+            tokio::time::sleep(SETTLED).await;
+            reads = crew
+                .work(FinalReads::new(&last, node_count, deadline()), never)
+                .await?;
+        }
         let replicas = self
             .cluster
             .replica_states(&self.config.system, &crew.client, LEVEL)

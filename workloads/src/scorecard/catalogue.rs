@@ -1,5 +1,7 @@
 //! Which run should catch which planted bug, and what it should call what it found.
 
+use std::fmt;
+
 /// A planted bug of kvnode, as the scorecard sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bug {
@@ -20,6 +22,17 @@ pub struct Preset {
     pub nemesis: &'static str,
     /// Most faults at once.
     pub at_once: u8,
+}
+
+impl fmt::Display for Preset {
+    /// As options of `workloads run`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--workload {} --nemesis {}", self.workload, self.nemesis)?;
+        if self.at_once > 1 {
+            write!(f, " --at-once {}", self.at_once)?;
+        }
+        Ok(())
+    }
 }
 
 /// One fault at a time.
@@ -58,7 +71,12 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "append-entries-ignores-prev",
-        preset: preset("append", "partition,kill"),
+        // Nodes must fall behind while leaders change.
+        preset: Preset {
+            workload: "append",
+            nemesis: "partition-one,kill-leader,kill-majority",
+            at_once: 2,
+        },
         causes: LOST_OR_STOPPED,
     },
     Bug {
@@ -73,7 +91,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "clock-ordered-writes",
-        preset: preset("register", "clock,kill-leader"),
+        preset: preset("register", "clock-leader,kill-leader"),
         causes: LOST,
     },
     Bug {
@@ -122,8 +140,8 @@ pub const BUGS: &[Bug] = &[
         // Slow links make the moments long in which a new leader has not committed anything.
         preset: Preset {
             workload: "register",
-            nemesis: "kill-leader,delay",
-            at_once: 2,
+            nemesis: "kill-leader,pause-leader,delay",
+            at_once: 3,
         },
         causes: STALE,
     },
@@ -171,7 +189,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "vote-not-persisted",
-        preset: preset("append", "kill-majority,crash-loop"),
+        preset: preset("append", "kill-all,crash-loop"),
         causes: LOST_OR_STOPPED,
     },
 ];
@@ -246,8 +264,10 @@ mod tests {
         for name in known {
             let page = root.join(format!("docs/bugs/{name}.md"));
             let text = std::fs::read_to_string(&page).unwrap_or_default();
+            let preset = Bug::named(name).expect("known").preset;
             for wanted in [
                 &format!("# {name}\n"),
+                &format!("\n    workloads run --bug {name} {preset} --time-limit 60s\n"),
                 "## The interleaving",
                 "## Who had it in life",
                 "## What catches it",
