@@ -35,7 +35,7 @@ pub enum Target {
 pub enum ConvertError {
     /// Nothing says by which rules it is to be judged.
     #[error(transparent)]
-    Check(#[from] CheckError),
+    Check(Box<CheckError>),
     /// The history cannot be said in the other form.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -45,6 +45,12 @@ pub enum ConvertError {
     /// Writing failed.
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl From<CheckError> for ConvertError {
+    fn from(error: CheckError) -> ConvertError {
+        ConvertError::Check(Box::new(error))
+    }
 }
 
 /// A history in our own form, with everything explicit that its form left unsaid.
