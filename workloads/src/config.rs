@@ -32,6 +32,7 @@ pub const DEFAULT_FAULTS: &[&str] = &[
     "kill-majority",
     "kill-all",
     "pause-leader",
+    "pause-one",
     "power-failure",
     "torn-write",
 ];
@@ -134,7 +135,7 @@ impl RunConfig {
             .transpose()?;
         let (typed, mut left_out) = match &plan {
             Some(_) => (Vec::new(), Vec::new()),
-            None if args.nemesis.is_empty() => usual(args.workload, args.cluster, usize::from(args.nodes)),
+            None if args.nemesis.is_empty() => usual(args, &system),
             None => (args.nemesis.clone(), Vec::new()),
         };
         let (faults, at_once, leaderless) = match &plan {
@@ -398,12 +399,19 @@ fn quoted(word: &str) -> String {
 }
 
 /// The usual faults, and why some of them are left out.
-fn usual(workload: &Workload, cluster: ClusterKind, nodes: usize) -> (Vec<String>, Vec<String>) {
-    let names = match workload.faults {
+fn usual(args: &RunArgs, system: &System) -> (Vec<String>, Vec<String>) {
+    let (cluster, nodes) = (args.cluster, usize::from(args.nodes));
+    let leaderless = !says_who_leads(system);
+    let at_leaders =
+        |name: &str| faults_named(name).is_some_and(|faults| faults.iter().all(Fault::needs_leader));
+    let names = match args.workload.faults {
         Some(name) => vec![name],
         None => DEFAULT_FAULTS.to_vec(),
     };
     let why_not = |name: &str| match name {
+        name if leaderless && at_leaders(name) => {
+            Some(format!("the file of system {} has no [leader]", system.name))
+        }
         name if name.starts_with("partition") && nodes < PARTED => {
             Some(format!("it takes {PARTED} nodes, here are {nodes}"))
         }
@@ -425,6 +433,11 @@ fn usual(workload: &Workload, cluster: ClusterKind, nodes: usize) -> (Vec<String
         }
     }
     (usual, left_out)
+}
+
+/// Whether anybody can be asked who leads.
+fn says_who_leads(system: &System) -> bool {
+    system.leader.is_some() || system.requests.leader.is_some()
 }
 
 /// A fault of one named node: `partition-n1`, `pause-n2`, `kill-n3`.
@@ -449,7 +462,7 @@ fn faults(typed: &[String], system: &System) -> Result<(Vec<Fault>, usize, Optio
     if typed == ["none"] {
         return Ok((Vec::new(), 1, None));
     }
-    let says_who_leads = system.leader.is_some() || system.requests.leader.is_some();
+    let says_who_leads = says_who_leads(system);
     let mut families: Vec<Vec<Fault>> = Vec::new();
     let mut at_once = 1;
     for (i, name) in typed.iter().enumerate() {
