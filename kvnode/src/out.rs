@@ -27,7 +27,7 @@ pub fn line(text: impl Display) -> anyhow::Result<()> {
 /// Says one line of many.
 ///
 /// # Errors
-/// [`Gone`], which should end what has more to say; else as [`line`].
+/// [`Gone`], which should end what has more to say; else as [`line()`].
 pub fn more(text: impl Display) -> anyhow::Result<()> {
     match write(io::stdout().lock(), &text)? {
         Reader::There => Ok(()),

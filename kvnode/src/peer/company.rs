@@ -9,7 +9,7 @@
 //! connections 1.3 times as many (median of ten pairs, nine of them faster), processor time
 //! a set a tenth less; at one connection no difference that the noise would show.
 //!
-//! So a request that says nothing else waits for [`COMPANY`], and is left out if another
+//! So a request that says nothing else waits for `COMPANY`, and is left out if another
 //! follows meanwhile. Nothing is acknowledged by that: openraft takes an answer to stand
 //! for all that was asked before it, by their log ids, and counts its lease from when each
 //! was made, which only is earlier. The price is that a follower learns of the last commit

@@ -8,7 +8,7 @@
 //!
 //! - [`frame`] cuts the byte stream;
 //! - [`message`] is what the frames say;
-//! - [`network`] is openraft's side, one call at a time per [`line`];
+//! - [`network`] is openraft's side, one call at a time per [`mod@line`];
 //! - [`company`] keeps commits from going alone;
 //! - [`link`] carries many forwarded requests at once;
 //! - [`server`] answers them all.

@@ -5,7 +5,7 @@
 //!
 //! - **How many operations a second?** Clients ask nodes of kvnode in the lab as fast as they can. Where the
 //!   processors went is told by thread and by process.
-//! - **How much does it add to an operation?** Against stand-ins for nodes ([`stand_in`]) that note when a request
+//! - **How much does it add to an operation?** Against stand-ins for nodes (`stand_in`) that note when a request
 //!   had arrived and when its answer was written, at a steady rate. What lies between the moment at which an operation
 //!   was due and the arrival of its request, and between the answer and the moment at which it was recorded, is the
 //!   runner's and the kernel's; the store has no part in it.
