@@ -169,7 +169,7 @@ fn proof_text(found: &Counterexample) -> String {
     let mut text = String::from(if found.minimal {
         "Nothing can be left out: without any one of them the rest could be explained."
     } else {
-        "They contradict each other; time ran out before it was shown that fewer would not do."
+        "They contradict each other; the work set aside for an explanation was used up before it was shown that fewer would not do."
     });
     let left_out = found.dropped + found.weakened;
     if left_out > 0 {
