@@ -243,7 +243,17 @@ fn a_value_of_a_write_that_failed_is_told_from_one_that_nobody_asked_for() {
         Did(2, 3, "n1", "cas", json!([7, 4]), found(json!(1))),
         get(4, 5, "n2", json!(4)),
     ];
-    is(&refused, "failed-write-visible", "nobody wrote 4");
+    is(
+        &refused,
+        "divergence",
+        "was told from 0.002 s to 0.003 s that 1 was there instead of what it expected",
+    );
+    let twice = [
+        set(0, 1, 7),
+        Did(2, 3, "n1", "cas", json!([7, 4]), found(json!(4))),
+        get(4, 5, "n2", json!(4)),
+    ];
+    is(&twice, "failed-write-visible", "nobody wrote 4");
     let nobody = [set(0, 1, 1), get(2, 3, "n2", json!(4))];
     is(&nobody, "phantom-value", "nobody ever wrote 4");
     let text = [

@@ -96,7 +96,7 @@ impl<'a> Facts<'a> {
     }
 
     /// Who asked for this value to be written and was told that it was not: by a failure, or by a mismatch.
-    pub(super) fn refused(&self, value: &Value) -> Option<Operation<'a>> {
+    pub(super) fn refused(&self, value: &Value) -> Option<Refusal<'a>> {
         let wanted = |input: &Value| match input.as_list() {
             Some([_, new]) => new == value,
             _ => input == value,
@@ -108,8 +108,20 @@ impl<'a> Facts<'a> {
         });
         let failed = self.failed.iter().copied();
         let mut failed = failed.filter(|operation| wanted(&operation.input()));
-        failed
-            .next()
-            .or_else(|| mismatched.map(|fact| fact.operation).next())
+        let by = |operation, found| Refusal { operation, found };
+        failed.next().map(|operation| by(operation, None)).or_else(|| {
+            let found = |fact: &Fact<'a>| match &fact.call.result {
+                Observed::Mismatch(found) => found.clone(),
+                Observed::Ok(..) | Observed::Unknown => None,
+            };
+            mismatched.map(|fact| by(fact.operation, found(fact))).next()
+        })
     }
+}
+
+/// Somebody was told that he did not write what he asked for.
+pub(super) struct Refusal<'a> {
+    pub(super) operation: Operation<'a>,
+    /// The value that his cas met instead of the expected one, if it was refused for that and the store told.
+    pub(super) found: Option<Value>,
 }

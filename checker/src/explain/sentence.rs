@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::cause::{Fate, Sight};
-use super::facts::{Fact, Facts};
+use super::facts::{Fact, Facts, Refusal};
 use super::{Story, Words, collections, phrase};
 use crate::history::{History, NEVER, OpId, Operation, Value};
 use crate::model::{Domain, Invocation};
@@ -242,15 +242,7 @@ impl<'a> Teller<'a> {
         let makers = self.facts.makers(value);
         let first = makers.min_by_key(|maker| maker.operation.record().invoked);
         Some(match (first, self.facts.refused(value)) {
-            (None, Some(refused)) => Told {
-                sentence: format!(
-                    "{what}, but nobody wrote {value}: process {} had asked for it and was told {} that it was not done",
-                    refused.process(),
-                    self.when(refused)
-                ),
-                anomaly: Anomaly::FailedWriteVisible,
-                concerned: vec![refused.id()],
-            },
+            (None, Some(refused)) => self.wrote_although_refused(&what, value, &refused),
             (None, None) => {
                 let sentence = format!(
                     "{what}, but nobody ever wrote {value}; the initial value was {}",
@@ -276,6 +268,34 @@ impl<'a> Teller<'a> {
             }
             (Some(_), _) => return None,
         })
+    }
+
+    /// A value was seen although whoever asked for it had been refused.
+    fn wrote_although_refused(&self, what: &str, value: &Value, refused: &Refusal<'a>) -> Told {
+        let (who, when) = (refused.operation.process(), self.when(refused.operation));
+        // A cas that met its own value was carried out twice, and the second time was told. One that met another was
+        // refused by a node with that value, and done by one with the expected one.
+        let (sentence, anomaly) = match &refused.found {
+            Some(found) if found != value => (
+                format!(
+                    "{what}, but nobody wrote {value}: the cas of process {who} would have and was told {when} that \
+                     {found} was there instead of what it expected"
+                ),
+                Anomaly::Divergence,
+            ),
+            _ => (
+                format!(
+                    "{what}, but nobody wrote {value}: process {who} had asked for it and was told {when} that it was \
+                     not done"
+                ),
+                Anomaly::FailedWriteVisible,
+            ),
+        };
+        Told {
+            sentence,
+            anomaly,
+            concerned: vec![refused.operation.id()],
+        }
     }
 
     /// A text that was read lacks what had been appended, or does not begin with what had been read.

@@ -89,11 +89,11 @@ impl<'a> Teller<'a> {
                 ([], Some(refused)) => Told {
                     sentence: format!(
                         "{what}, in which {piece} stands, but process {} was told {} that it had not been appended",
-                        refused.process(),
-                        self.when(refused)
+                        refused.operation.process(),
+                        self.when(refused.operation)
                     ),
                     anomaly: Anomaly::FailedWriteVisible,
-                    concerned: vec![refused.id()],
+                    concerned: vec![refused.operation.id()],
                 },
                 ([], None) => Told {
                     sentence: format!(

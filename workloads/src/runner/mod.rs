@@ -48,6 +48,8 @@ use workers::Crew;
 const SETTLED: Duration = Duration::from_secs(1);
 /// How long the final reads may take.
 const FINAL_READS: Duration = Duration::from_secs(20);
+/// How long they may take once more, where the first time some got no answer.
+const READ_AGAIN: Duration = Duration::from_secs(5);
 /// How long replicas may take to stand at one applied index.
 const LEVEL: Duration = Duration::from_secs(5);
 /// Of the operations that the rate would allow, the share that must have succeeded.
@@ -309,16 +311,25 @@ impl Run<'_> {
         Note::Healed { not_ready }.record(recorder, "healed");
         // The final reads end by themselves.
         let (_running, never) = watch::channel(false);
-        let deadline = || Nanos(recorder.now().0 + FINAL_READS.as_nanos() as u64);
+        let within = |time: Duration| Nanos(recorder.now().0 + time.as_nanos() as u64);
         let mut reads = crew
-            .work(FinalReads::new(&last, node_count, deadline()), never.clone())
+            .work(
+                FinalReads::new(&last, node_count, within(FINAL_READS)),
+                never.clone(),
+            )
             .await?;
         if violated {
             // A leader that was cut off may not know yet that it leads no more. Once more, when it does: only then
             // is an answer that was old told from a write that is lost.
             tokio::time::sleep(SETTLED).await;
+            // Who did not answer in all that time will not now.
+            let limit = if reads.unread() > 0 {
+                READ_AGAIN
+            } else {
+                FINAL_READS
+            };
             reads = crew
-                .work(FinalReads::new(&last, node_count, deadline()), never)
+                .work(FinalReads::new(&last, node_count, within(limit)), never)
                 .await?;
         }
         let replicas = self
