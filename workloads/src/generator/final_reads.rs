@@ -7,8 +7,11 @@ use checker::history::Nanos;
 use super::{Context, Generator, Invocation, Next};
 use crate::system::Outcome;
 
-/// How long a worker waits before it asks a node again that could not answer, in nanoseconds.
+/// How long a worker waits before it looks again whether a read under way came back, in nanoseconds.
 const AGAIN_NS: u64 = 20_000_000;
+/// How long a node is left alone that could not answer, in nanoseconds: one that is down for good would be asked a
+/// thousand times a second, and the history would be full of it.
+const LEFT_ALONE_NS: u64 = 200_000_000;
 
 /// Reads everything through every node, each until it succeeds, until a deadline.
 ///
@@ -19,6 +22,8 @@ pub struct FinalReads {
     left: Vec<VecDeque<Invocation>>,
     /// Per node, how many reads are under way.
     open: Vec<usize>,
+    /// Per node, when it may be asked again.
+    from: Vec<Nanos>,
     deadline: Nanos,
 }
 
@@ -37,6 +42,7 @@ impl FinalReads {
         Self {
             left,
             open: vec![0; nodes],
+            from: vec![Nanos(0); nodes],
             deadline,
         }
     }
@@ -52,6 +58,10 @@ impl Generator for FinalReads {
     fn next(&mut self, context: Context) -> Next {
         if context.now.0 >= self.deadline.0 {
             return Next::Done;
+        }
+        let from = self.from[context.node];
+        if context.now.0 < from.0 && !self.left[context.node].is_empty() {
+            return Next::Wait { until: from };
         }
         match self.left[context.node].pop_front() {
             Some(invocation) => {
@@ -74,6 +84,7 @@ impl Generator for FinalReads {
         self.open[context.node] -= 1;
         if !matches!(outcome, Outcome::Ok { .. }) {
             self.left[context.node].push_back(invocation.clone());
+            self.from[context.node] = Nanos(context.now.0 + LEFT_ALONE_NS);
         }
     }
 }

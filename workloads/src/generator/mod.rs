@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn final_reads_read_every_key_through_every_node_until_one_succeeds() {
         let reads = ["a", "b"].map(|key| Invocation::new("get", key, Value::Nil));
-        let mut generator = FinalReads::new(|_| reads.to_vec(), 2, Nanos(10_000));
+        let mut generator = FinalReads::new(|_| reads.to_vec(), 2, Nanos(10_000_000_000));
         let context = |now, worker| Context {
             now: Nanos(now),
             worker,
@@ -244,7 +244,7 @@ mod tests {
         };
         let mut read = Vec::new();
         let mut first = true;
-        for now in 0.. {
+        for now in (0..).step_by(10_000_000) {
             let mut done = 0;
             for worker in 0..4 {
                 match generator.next(context(now, worker)) {
@@ -273,6 +273,36 @@ mod tests {
             read,
             [(0, "a".into()), (0, "b".into()), (1, "a".into()), (1, "b".into())]
         );
+    }
+
+    #[test]
+    fn final_reads_leave_a_node_alone_that_does_not_answer() {
+        let reads = ["a", "b"].map(|key| Invocation::new("get", key, Value::Nil));
+        let mut generator = FinalReads::new(|_| reads.to_vec(), 2, Nanos(10_000_000_000));
+        let context = |now, node| Context {
+            now: Nanos(now),
+            worker: node,
+            node,
+        };
+        let Next::Invoke { invocation, .. } = generator.next(context(0, 0)) else {
+            panic!("a read")
+        };
+        let error = "connection refused".into();
+        generator.update(context(5, 0), &invocation, &Outcome::Fail { error });
+        let Next::Wait { until } = generator.next(context(6, 0)) else {
+            panic!("left alone, though another read is due")
+        };
+        assert!(
+            matches!(generator.next(context(6, 1)), Next::Invoke { .. }),
+            "the other node"
+        );
+        assert!(matches!(
+            generator.next(Context {
+                now: until,
+                ..context(0, 0)
+            }),
+            Next::Invoke { .. }
+        ));
     }
 
     #[test]
