@@ -306,6 +306,3 @@ pub async fn terminated() -> &'static str {
         _ = terminate.recv() => "SIGTERM",
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -40,6 +40,9 @@ impl Disk for OneFile {
     fn remove(&self, _: &Path) -> io::Result<()> {
         read_only()
     }
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        read_only()
+    }
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }

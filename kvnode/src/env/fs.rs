@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 pub use std::fs::File;
 
-/// What the log needs of a disk, so that a failing one can stand in.
+/// What the log and snapshots need of a disk, so that a failing one can stand in.
 pub trait Disk: Clone + Send + 'static {
     /// An open file.
     type File: DiskFile;
@@ -40,6 +40,12 @@ pub trait Disk: Clone + Send + 'static {
     /// # Errors
     /// As the file system says.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file another name in its directory, durable with the next
+    /// [`Disk::sync_dir`].
+    ///
+    /// # Errors
+    /// As the file system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     ///
     /// # Errors
@@ -101,6 +107,10 @@ impl Disk for RealDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         remove(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {

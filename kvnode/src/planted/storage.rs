@@ -103,6 +103,10 @@ impl Disk for PlantedDisk {
         RealDisk.remove(path)
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
+    }
+
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         if self.bugs.has(Bug::NoFsync) {
             Ok(())

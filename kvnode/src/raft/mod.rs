@@ -12,6 +12,8 @@
 
 pub mod log;
 pub mod machine;
+#[cfg(test)]
+mod mem_disk;
 pub mod queue;
 pub mod snapshot;
 pub mod wal;

@@ -15,12 +15,14 @@ use serde::{Deserialize, Serialize};
 
 use super::SnapshotMeta;
 use crate::command::{RequestId, Versioned};
-use crate::env::fs;
+use crate::env::fs::{self, Disk, DiskFile, RealDisk};
 use crate::state::State;
 use crate::state::departed::Departed;
 use crate::state::sessions::{Answer, Client, Sessions};
 
 mod check;
+#[cfg(test)]
+mod tests;
 
 pub use check::{About, Check};
 
@@ -59,7 +61,8 @@ enum Block {
 
 /// The directory that holds the snapshots of this node.
 #[derive(Debug, Clone)]
-pub struct SnapshotDir {
+pub struct SnapshotDir<D = RealDisk> {
+    disk: D,
     path: PathBuf,
 }
 
@@ -69,22 +72,44 @@ impl SnapshotDir {
     /// # Errors
     /// Whatever the file system says.
     pub fn open(path: &Path) -> io::Result<SnapshotDir> {
-        fs::create_dir_all(path)?;
-        for file in fs::list(path)? {
-            if file.extension().is_some_and(|extension| extension == "tmp") {
-                fs::remove(&file)?;
-            }
-        }
-        Ok(SnapshotDir {
-            path: path.to_owned(),
-        })
+        SnapshotDir::on(RealDisk, path)
     }
 
     /// The directory as it is, touching nothing.
     pub fn look(path: &Path) -> SnapshotDir {
         SnapshotDir {
+            disk: RealDisk,
             path: path.to_owned(),
         }
+    }
+
+    /// The newest snapshot and what it stands for.
+    ///
+    /// # Errors
+    /// When its header cannot be read.
+    pub fn newest(&self) -> io::Result<Option<(SnapshotMeta, SnapshotFile)>> {
+        let Some(file) = self.snapshots()?.pop() else {
+            return Ok(None);
+        };
+        let header = Reader::open(&file.path)?.header;
+        Ok(Some((header.meta, file)))
+    }
+}
+
+impl<D: Disk> SnapshotDir<D> {
+    /// [`SnapshotDir::open`] on another disk.
+    ///
+    /// # Errors
+    /// Whatever it says.
+    pub fn on(disk: D, path: &Path) -> io::Result<SnapshotDir<D>> {
+        disk.create_dir(path)?;
+        for file in disk.list(path)? {
+            if file.extension().is_some_and(|extension| extension == "tmp") {
+                disk.remove(&file)?;
+            }
+        }
+        let path = path.to_owned();
+        Ok(SnapshotDir { disk, path })
     }
 
     /// A fresh name for a snapshot being received.
@@ -101,8 +126,17 @@ impl SnapshotDir {
     /// Whatever the file system says; the older snapshots are then still there.
     pub fn save(&self, meta: &SnapshotMeta, state: &State) -> io::Result<SnapshotFile> {
         let aside = self.path.join("building.tmp");
-        write(&aside, meta, state).inspect_err(|_| drop(fs::remove(&aside)))?;
+        self.write(&aside, meta, state)
+            .inspect_err(|_| drop(self.disk.remove(&aside)))?;
         self.adopt(&aside, state.applied())
+    }
+
+    fn write(&self, path: &Path, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
+        let file = self.disk.create(path)?;
+        let mut out = BufWriter::with_capacity(256 << 10, Appending { file, length: 0 });
+        write_to(&mut out, meta, state)?;
+        let out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        out.file.sync()
     }
 
     /// Gives a complete file its name and removes the older ones.
@@ -112,11 +146,12 @@ impl SnapshotDir {
     pub fn adopt(&self, file: &Path, applied: u64) -> io::Result<SnapshotFile> {
         let path = self.path.join(format!("snapshot-{applied:020}.kv"));
         if file != path {
-            fs::rename_durably(file, &path)?;
+            self.disk.rename(file, &path)?;
+            self.disk.sync_dir(&self.path)?;
         }
-        for other in self.files()? {
-            if other != path {
-                fs::remove(&other)?;
+        for other in self.snapshots()? {
+            if other.path != path {
+                self.disk.remove(&other.path)?;
             }
         }
         Ok(SnapshotFile { path })
@@ -127,29 +162,27 @@ impl SnapshotDir {
     /// # Errors
     /// Whatever the file system says.
     pub fn snapshots(&self) -> io::Result<Vec<SnapshotFile>> {
-        Ok(self
-            .files()?
-            .into_iter()
-            .map(|path| SnapshotFile { path })
-            .collect())
-    }
-
-    /// The newest snapshot and what it stands for.
-    ///
-    /// # Errors
-    /// When its header cannot be read.
-    pub fn newest(&self) -> io::Result<Option<(SnapshotMeta, SnapshotFile)>> {
-        let Some(path) = self.files()?.pop() else {
-            return Ok(None);
-        };
-        let header = Reader::open(&path)?.header;
-        Ok(Some((header.meta, SnapshotFile { path })))
-    }
-
-    fn files(&self) -> io::Result<Vec<PathBuf>> {
-        let mut files = fs::list(&self.path)?;
+        let mut files = self.disk.list(&self.path)?;
         files.retain(|path| path.extension().is_some_and(|extension| extension == "kv"));
-        Ok(files)
+        Ok(files.into_iter().map(|path| SnapshotFile { path }).collect())
+    }
+}
+
+/// Writes a file from its beginning to its end.
+struct Appending<F> {
+    file: F,
+    length: u64,
+}
+
+impl<F: DiskFile> Write for Appending<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_at(bytes, self.length)?;
+        self.length += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -164,7 +197,7 @@ impl SnapshotFile {
     }
 }
 
-impl Reader {
+impl<R: Read> Reader<R> {
     fn whole(mut self) -> io::Result<(SnapshotMeta, State)> {
         let reader = &mut self;
         let (mut entries, mut answers, mut clients) = (Vec::new(), Vec::new(), Vec::new());
@@ -187,13 +220,6 @@ impl Reader {
         }
         Ok((self.header.meta, state))
     }
-}
-
-fn write(path: &Path, meta: &SnapshotMeta, state: &State) -> io::Result<()> {
-    let mut out = BufWriter::with_capacity(256 << 10, fs::create(path)?);
-    write_to(&mut out, meta, state)?;
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()
 }
 
 /// Writes the state as a snapshot's bytes, wherever they go.
@@ -261,16 +287,22 @@ fn write_block<T: Serialize>(out: &mut impl Write, value: &T) -> io::Result<()> 
     out.write_all(&bytes)
 }
 
-struct Reader {
+struct Reader<R> {
     path: PathBuf,
-    file: BufReader<fs::File>,
+    file: R,
     offset: u64,
     header: Header,
 }
 
-impl Reader {
-    fn open(path: &Path) -> io::Result<Reader> {
-        let mut file = BufReader::with_capacity(256 << 10, fs::open(path)?);
+impl Reader<BufReader<fs::File>> {
+    fn open(path: &Path) -> io::Result<Self> {
+        Reader::of(path, BufReader::with_capacity(256 << 10, fs::open(path)?))
+    }
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads the beginning of `file`, which is at `path`.
+    fn of(path: &Path, mut file: R) -> io::Result<Reader<R>> {
         let mut magic = [0; 8];
         if file.read_exact(&mut magic).is_err() || magic != *MAGIC {
             return Err(damaged(path, 0, "this is no snapshot of kvnode"));

@@ -1,4 +1,4 @@
-//! The disk of this machine, until one of its fsyncs fails.
+//! The disk of this machine, but it fails.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,24 +7,48 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kvnode::env::fs::{Disk, DiskFile, File, RealDisk};
 
-/// Counts fsyncs; the Nth fails, and those after it succeed, as the page cache's do.
+/// How a disk fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Failure {
+    /// The Nth fsync fails, and those after it succeed, as the page cache's do.
+    Fsync,
+    /// There is no room for the first N new files.
+    Full,
+}
+
+/// Counts what it is asked.
 #[derive(Clone)]
 pub(crate) struct FailingDisk {
+    failure: Failure,
     left: Arc<AtomicU64>,
 }
 
 impl FailingDisk {
-    /// The fsync with this number fails, counted from 1.
-    pub(crate) fn new(fails_at: u64) -> FailingDisk {
+    /// It fails so, at this number or so often, counted from 1.
+    pub(crate) fn new(failure: Failure, number: u64) -> FailingDisk {
         FailingDisk {
-            left: Arc::new(AtomicU64::new(fails_at)),
+            failure,
+            left: Arc::new(AtomicU64::new(number)),
         }
     }
 
     fn sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        match self.left.fetch_sub(1, Ordering::Relaxed) {
-            1 => Err(io::Error::other("the disk gave up")),
-            _ => sync(),
+        if self.failure == Failure::Fsync && self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            return Err(io::Error::other("the disk gave up"));
+        }
+        sync()
+    }
+
+    fn room(&self) -> io::Result<()> {
+        let less = |left: u64| left.checked_sub(1);
+        let full = self.failure == Failure::Full
+            && self
+                .left
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+                .is_ok();
+        match full {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
         }
     }
 }
@@ -43,6 +67,7 @@ impl Disk for FailingDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<FailingFile> {
+        self.room()?;
         let file = RealDisk.create(path)?;
         Ok(FailingFile {
             disk: self.clone(),
@@ -68,6 +93,10 @@ impl Disk for FailingDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         RealDisk.remove(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        RealDisk.rename(from, to)
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
