@@ -1,7 +1,12 @@
 //! Who belongs to the cluster: adding, removing, handing over.
 //!
-//! A node joins as a learner, catches up, and only then votes. One is removed only if
-//! a majority of those left is answering, unless the operator insists.
+//! A node joins as a learner, catches up, and only then votes: a voter that has still to copy
+//! all data would have every write wait for it where the others are too few without it. One is
+//! removed only if a majority of those left is answering, unless the operator insists.
+//!
+//! Looking takes a while, and others ask for changes meanwhile. So every change names the
+//! membership on which it was decided, and consensus makes it only if that is still the last one
+//! ([`Basis`]): what was looked at holds when the change is made, or nothing is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,7 +14,8 @@ use std::time::Duration;
 
 use openraft::ChangeMembers;
 use openraft::async_runtime::{Instant as _, WatchReceiver};
-use openraft::errors::{ClientWriteError, RaftError};
+use openraft::errors::{ClientWriteError, PreconditionFailed, RaftError};
+use openraft::raft::Precondition;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::{NodeId, Peer};
@@ -17,13 +23,17 @@ use crate::env::clock;
 use crate::node::Node;
 use crate::peer::link::LinkError;
 use crate::peer::message::{Reply, Request};
+use crate::raft::{LogId, StoredMembership, TypeConfig};
 use crate::tag;
 
 /// How long a node may take to say that it is there.
 const ANSWER: Duration = Duration::from_secs(1);
 /// How long a transfer of leadership may take.
 const TRANSFER: Duration = Duration::from_secs(3);
-/// How often its end is looked for.
+/// How long a new node may take to copy the data until it is not waited for any more, although
+/// it goes on copying. Whoever asked is answered before that.
+const CATCH_UP: Duration = Duration::from_secs(600);
+/// How often the end of either is looked for.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// What an operator asks of the leader.
@@ -68,14 +78,32 @@ pub enum AdminError {
     Unknown(String),
 }
 
-/// Has the request carried out by whichever node leads.
+/// Has the request carried out by whichever node leads. Between two leaders it waits for the
+/// next, as long as a client's request may take.
 ///
 /// # Errors
 /// [`AdminError`] says whether anything may have been done.
 pub async fn request(node: &Arc<Node>, admin: Admin) -> Result<(), AdminError> {
+    let until = clock::now() + node.config().deadline;
+    loop {
+        match try_request(node, admin.clone()).await {
+            // Nothing was done, so asking again is no repetition.
+            Err(AdminError::NotLeader(_)) if clock::now() + LOOK < until => clock::sleep(LOOK).await,
+            answer => return answer,
+        }
+    }
+}
+
+async fn try_request(node: &Arc<Node>, admin: Admin) -> Result<(), AdminError> {
     let leader = node.leader().ok_or(AdminError::NotLeader(None))?;
     if leader == *node.id() {
-        return carry_out(node, admin).await;
+        // Carried through although whoever asked may not wait for it: a new node that has the
+        // data and no vote would otherwise stay so.
+        let node = node.clone();
+        let carried = tokio::spawn(async move { carry_out(&node, admin).await });
+        return carried
+            .await
+            .unwrap_or_else(|error| Err(AdminError::Unknown(error.to_string())));
     }
     match node.ask(&leader, Request::Admin(admin, tag::current())).await {
         Ok(Reply::Admin(answer)) => answer,
@@ -114,9 +142,95 @@ pub async fn carry_out(node: &Arc<Node>, admin: Admin) -> Result<(), AdminError>
     }
 }
 
+/// The members when a change was decided on.
+struct Basis {
+    members: Arc<StoredMembership>,
+}
+
+impl Basis {
+    /// The members now.
+    ///
+    /// # Errors
+    /// When this node leads without being one of them: a leader that was removed leads until that
+    /// is committed, and a little longer (Ongaro 2014, section 4.2.2). openraft takes it amiss if
+    /// it is asked for another change in that time; its successor is to be asked.
+    fn now(node: &Arc<Node>) -> Result<Basis, AdminError> {
+        let members = {
+            let metrics = node.raft().server_metrics();
+            let metrics = metrics.borrow_watched();
+            metrics.membership_config.clone()
+        };
+        let basis = Basis { members };
+        if node.is_leader() && !basis.voters().contains(node.id()) {
+            return Err(AdminError::NotLeader(None));
+        }
+        Ok(basis)
+    }
+
+    fn voters(&self) -> BTreeSet<NodeId> {
+        self.members.membership().voter_ids().collect()
+    }
+
+    fn peer(&self, id: &NodeId) -> Option<Peer> {
+        self.members.membership().get_node(id).cloned()
+    }
+
+    /// Makes the change if these are the members still; tells where in the log it stands.
+    async fn change(
+        &self,
+        node: &Arc<Node>,
+        change: ChangeMembers<NodeId, Peer>,
+        departing: Departing,
+    ) -> Result<LogId, AdminError> {
+        let seen = *self.members.log_id();
+        let unchanged = Precondition::LastMembershipLogId {
+            last_membership_log_id: seen,
+        };
+        let retain = departing == Departing::Stay;
+        let changed = node
+            .raft()
+            .change_membership_if(change, retain, [unchanged])
+            .await;
+        let changed = changed.map(|changed| changed.log_id);
+        changed.map_err(|error| match error {
+            // The second step of a change has a condition of its own, that of the first.
+            RaftError::APIError(ClientWriteError::PreconditionFailed(
+                PreconditionFailed::LastMembershipLogIdMismatch { expected, .. },
+            )) if expected == seen => AdminError::Refused(
+                "the members have changed meanwhile, and nothing was done: look at them, and ask again"
+                    .to_owned(),
+            ),
+            error => match refusal(error) {
+                // Of the two steps of a change the first is in the log.
+                AdminError::NotLeader(_) if last_change(node) != seen => AdminError::Unknown(
+                    "leadership was lost in the middle of the change: ask again".to_owned(),
+                ),
+                refused => refused,
+            },
+        })
+    }
+}
+
+/// Where in the log the last change of the members stands.
+fn last_change(node: &Arc<Node>) -> Option<LogId> {
+    let metrics = node.raft().server_metrics();
+    let metrics = metrics.borrow_watched();
+    *metrics.membership_config.log_id()
+}
+
+/// What becomes of those who no longer vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Departing {
+    /// They go on as learners.
+    Stay,
+    /// They are no members any more.
+    Go,
+}
+
 async fn add(node: &Arc<Node>, id: NodeId, mut peer: Peer, voter: bool) -> Result<(), AdminError> {
-    not_removed_itself(node)?;
-    if let Some(known) = node.peer(&id)
+    let basis = Basis::now(node)?;
+    let known = basis.peer(&id);
+    if let Some(known) = &known
         && (known.http != peer.http || known.raft != peer.raft)
     {
         let refusal = format!(
@@ -127,7 +241,7 @@ async fn add(node: &Arc<Node>, id: NodeId, mut peer: Peer, voter: bool) -> Resul
     }
     let ask = async {
         node.caller()
-            .connect(&id, &peer)
+            .connect(&id, known.as_ref().unwrap_or(&peer))
             .await?
             .call(&Request::Probe)
             .await
@@ -153,54 +267,90 @@ async fn add(node: &Arc<Node>, id: NodeId, mut peer: Peer, voter: bool) -> Resul
             )));
         }
     };
-    match node.peer(&id) {
-        Some(known) => peer = known,
-        None if !standing.pristine => {
+    let mut member_since = *basis.members.log_id();
+    if known.is_none() {
+        if !standing.pristine {
             return Err(AdminError::Refused(format!(
                 "{id} has a log of its own: start it with an empty directory to add it"
             )));
         }
-        None => peer.incarnation = Some(standing.incarnation),
+        peer.incarnation = Some(standing.incarnation);
+        let change = ChangeMembers::AddNodes(BTreeMap::from([(id.clone(), peer)]));
+        member_since = Some(basis.change(node, change, Departing::Stay).await?);
     }
-    if node.peer(&id).is_none() {
-        node.raft()
-            .add_learner(id.clone(), peer, true)
-            .await
-            .map_err(refusal)?;
+    if basis.voters().contains(&id) {
+        return Ok(());
     }
-    if voter {
-        let change = ChangeMembers::AddVoterIds(BTreeSet::from([id]));
-        node.raft()
-            .change_membership(change, true)
-            .await
-            .map_err(refusal)?;
+    catch_up(node, &id, member_since).await?;
+    if !voter {
+        return Ok(());
     }
-    Ok(())
+    let change = ChangeMembers::AddVoterIds(BTreeSet::from([id.clone()]));
+    let basis = Basis::now(node)?;
+    let added = match basis.voters().contains(&id) {
+        true => Ok(()),
+        false => basis.change(node, change, Departing::Stay).await.map(drop),
+    };
+    match added {
+        // Asked twice: the other request was first.
+        Err(AdminError::Refused(_)) if voters(node).contains(&id) => Ok(()),
+        // It was made a learner, whatever became of the rest.
+        Err(AdminError::Refused(why)) if known.is_none() => Err(AdminError::Unknown(format!(
+            "{id} has the data but no vote: {why}"
+        ))),
+        added => added,
+    }
 }
 
-/// A leader that was removed leads until that is committed (Ongaro 2014, section 4.2.2), and openraft takes it amiss
-/// if it is asked for another change until then: its successor is to be asked.
-fn not_removed_itself(node: &Arc<Node>) -> Result<(), AdminError> {
-    if node.is_leader() && !voters(node).contains(node.id()) {
-        return Err(AdminError::NotLeader(None));
+/// Waits until a learner has what this leader has, in rounds (Ongaro 2014, section 4.2.1): each
+/// brings it to where the log ended when the round began. When one takes no longer than an
+/// election would, the learner keeps up.
+async fn catch_up(node: &Arc<Node>, id: &NodeId, member_since: Option<LogId>) -> Result<(), AdminError> {
+    let until = clock::now() + CATCH_UP;
+    let soon = Duration::from_millis(node.config().election_max_ms);
+    loop {
+        let (begun, end) = (clock::now(), node.log().last_index());
+        while matched(node, id, member_since)? < end {
+            if clock::now() > until {
+                return Err(AdminError::Unknown(format!(
+                    "{id} is a member and copies the data, but has not all of it after {CATCH_UP:?}, and no vote: \
+                     ask again"
+                )));
+            }
+            clock::sleep(LOOK).await;
+        }
+        if begun.elapsed() <= soon {
+            return Ok(());
+        }
     }
-    Ok(())
+}
+
+/// How much of the log a member is known to have.
+fn matched(node: &Arc<Node>, id: &NodeId, member_since: Option<LogId>) -> Result<Option<u64>, AdminError> {
+    let lost = |why: &str| AdminError::Unknown(format!("{id} was added as a learner, but {why}: ask again"));
+    let metrics = node.raft().metrics();
+    let metrics = metrics.borrow_watched();
+    let members = &metrics.membership_config;
+    // They may not tell of it yet.
+    if members.membership().get_node(id).is_none() && *members.log_id() > member_since {
+        return Err(lost("removed since"));
+    }
+    let Some(progress) = &metrics.replication else {
+        return Err(lost("this node does not lead any more"));
+    };
+    let matched = progress.get(id).and_then(Option::as_ref);
+    Ok(matched.map(|log_id| log_id.index))
 }
 
 async fn remove(node: &Arc<Node>, id: NodeId, force: bool) -> Result<(), AdminError> {
-    not_removed_itself(node)?;
-    if node.peer(&id).is_none() {
+    let basis = Basis::now(node)?;
+    if basis.peer(&id).is_none() {
         return Err(AdminError::Refused(format!("{id} is no member")));
     }
-    let voters = voters(node);
+    let voters = basis.voters();
     if !voters.contains(&id) {
         let change = ChangeMembers::RemoveNodes(BTreeSet::from([id]));
-        return node
-            .raft()
-            .change_membership(change, false)
-            .await
-            .map(drop)
-            .map_err(refusal);
+        return basis.change(node, change, Departing::Go).await.map(drop);
     }
     let left: BTreeSet<NodeId> = voters.into_iter().filter(|voter| *voter != id).collect();
     if left.is_empty() {
@@ -216,11 +366,7 @@ async fn remove(node: &Arc<Node>, id: NodeId, force: bool) -> Result<(), AdminEr
         )));
     }
     let change = ChangeMembers::RemoveVoters(BTreeSet::from([id]));
-    node.raft()
-        .change_membership(change, false)
-        .await
-        .map(drop)
-        .map_err(refusal)
+    basis.change(node, change, Departing::Go).await.map(drop)
 }
 
 async fn transfer(node: &Arc<Node>, to: Option<NodeId>) -> Result<(), AdminError> {
@@ -319,9 +465,7 @@ pub fn silence(node: &Arc<Node>) -> BTreeMap<NodeId, Option<Duration>> {
         .collect()
 }
 
-fn refusal(
-    error: RaftError<crate::raft::TypeConfig, ClientWriteError<crate::raft::TypeConfig>>,
-) -> AdminError {
+fn refusal(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> AdminError {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
             AdminError::NotLeader(forward.leader_id)
@@ -332,3 +476,6 @@ fn refusal(
         error => AdminError::Unknown(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

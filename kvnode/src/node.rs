@@ -19,7 +19,7 @@ use crate::env::clock::{self, Instant};
 use crate::env::fs;
 use crate::metrics::Requests;
 use crate::peer::link::{LinkError, Links};
-use crate::peer::message::{Proof, Refusal, Reply, Request};
+use crate::peer::message::{Proof, Refusal, Reply, Request, Standing};
 use crate::peer::network::{Caller, Network};
 use crate::proposals::{Proposals, Refused};
 use crate::raft::log::LogStore;
@@ -184,9 +184,30 @@ impl Node {
         metrics.membership_config.membership().get_node(id).cloned()
     }
 
-    /// The data directory that the membership remembers of a member.
-    pub fn expected_incarnation(&self, id: &NodeId) -> Option<u64> {
-        self.peer(id).and_then(|peer| peer.incarnation)
+    /// Where a member serves clients. The operator's settings are newer than the membership:
+    /// a node may have moved.
+    pub fn http_of(&self, id: &NodeId) -> Option<String> {
+        let moved = self
+            .config
+            .cluster
+            .members()
+            .get(id)
+            .map(|peer| peer.http.clone());
+        moved.or_else(|| self.peer(id).map(|peer| peer.http))
+    }
+
+    /// What it tells another node of itself and of the cluster.
+    pub fn standing(&self, asker: &NodeId) -> Standing {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let members = &metrics.membership_config;
+        let known = members.membership().get_node(asker);
+        Standing {
+            incarnation: self.incarnation,
+            pristine: self.is_pristine(),
+            expects: known.and_then(|peer| peer.incarnation),
+            members_since: *members.log_id(),
+        }
     }
 
     /// Sends a command one hop to the leader.

@@ -166,8 +166,8 @@ impl<S: Service> Ask<'_, S> {
         }
         let leader = node
             .leader()
-            .and_then(|leader| node.peer(&leader).map(|peer| (leader, peer)));
-        let Some((leader, peer)) = leader else {
+            .and_then(|leader| node.http_of(&leader).map(|http| (leader, http)));
+        let Some((leader, http)) = leader else {
             return Err(Failure::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "no_leader",
@@ -185,7 +185,7 @@ impl<S: Service> Ask<'_, S> {
         } else {
             "http"
         };
-        failure.location = Some(format!("{scheme}://{}{target}", peer.http));
+        failure.location = Some(format!("{scheme}://{http}{target}"));
         Err(failure)
     }
 

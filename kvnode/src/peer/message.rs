@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::NodeId;
 use crate::command::{Applied, Command};
 use crate::membership::{Admin, AdminError};
-use crate::raft::{SnapshotMeta, TypeConfig, Vote};
+use crate::raft::{LogId, SnapshotMeta, TypeConfig, Vote};
 
 /// Version of this protocol; nodes of different versions refuse each other.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The first frame on a connection, from the side that connected.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -141,4 +141,14 @@ pub struct Standing {
     /// Which data directory it expects the asker to have, if the membership it knows
     /// says so.
     pub expects: Option<u64>,
+    /// Where in the log that membership stands, if it knows one: of two members, the one
+    /// with the later membership is right.
+    pub members_since: Option<LogId>,
+}
+
+impl Standing {
+    /// Whether it remembers the asker, whose directory bears this number, with another one.
+    pub fn is_against(&self, own: u64) -> bool {
+        self.expects.is_some_and(|expected| expected != own)
+    }
 }

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tracing::{debug, error, info, warn};
 
 use super::frame;
-use super::message::{Hello, PROTOCOL, Reply, Request, Standing, Welcome};
+use super::message::{Hello, PROTOCOL, Reply, Request, Welcome};
 use super::network::off_worker;
 use crate::cluster::NodeId;
 use crate::env::{clock, fs, net};
@@ -310,14 +310,7 @@ impl<S: Service> Session<S> {
                 let _ = fs::remove(&path);
                 response.map(Reply::Snapshot).map_err(text)
             }
-            Request::Probe => {
-                let node = self.service.node();
-                Ok(Reply::Probe(Standing {
-                    incarnation: node.incarnation(),
-                    pristine: node.is_pristine(),
-                    expects: node.expected_incarnation(&self.from),
-                }))
-            }
+            Request::Probe => Ok(Reply::Probe(self.service.node().standing(&self.from))),
             Request::Propose(..) | Request::ReadIndex(_) | Request::Admin(..) => {
                 unreachable!("answered in tasks of their own")
             }

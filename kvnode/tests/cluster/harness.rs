@@ -128,6 +128,19 @@ impl Cluster {
         node
     }
 
+    /// Gives a node another address for its peers, which only those are told who are started
+    /// from now on; tells the members as they were told before.
+    pub(crate) fn move_raft(&mut self, node: usize) -> String {
+        let (old, port) = (self.raft(node).port(), free_ports(1)[0]);
+        let moved = self.spec.replace(&format!(":{old}"), &format!(":{port}"));
+        std::mem::replace(&mut self.spec, moved)
+    }
+
+    /// What those are told who are started from now on.
+    pub(crate) fn set_spec(&mut self, spec: String) {
+        self.spec = spec;
+    }
+
     /// The addresses of a node, as `POST /cluster/members` takes them.
     pub(crate) fn member(&self, node: usize) -> Value {
         let member = self.spec.split(',').nth(node - 1).expect("a planned node");

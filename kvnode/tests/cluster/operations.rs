@@ -2,6 +2,7 @@
 
 use crate::harness::{Cluster, eventually};
 use crate::load::Load;
+use crate::membership::{added, removed};
 
 /// The leader is told to stop: it hands over first, so nobody waits for its silence and
 /// no request is refused or lost, not even one that is never retried.
@@ -78,14 +79,11 @@ fn a_dead_node_is_replaced_while_load_is_on() {
     cluster.kill(dead);
     let alive = dead % 3 + 1;
     load.goes_on(50);
-    let removed = cluster.ask(alive, "DELETE", &format!("/cluster/members/n{dead}"), b"");
-    assert_eq!(removed.status, 200, "{}", removed.json());
+    removed(&cluster, alive, dead);
     let new = cluster.plan_another();
     cluster.start(new);
     eventually("the new node answers", || cluster.status(new));
-    let body = cluster.member(new).to_string();
-    let added = cluster.ask(alive, "POST", "/cluster/members", body.as_bytes());
-    assert_eq!(added.status, 200, "{}", added.json());
+    added(&cluster, alive, new);
     load.goes_on(50);
     let members = cluster.get(new, "/cluster/members").json();
     assert_eq!(members["members"].as_array().unwrap().len(), 3, "{members}");
