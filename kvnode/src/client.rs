@@ -1,5 +1,5 @@
-//! A client for people and scripts: tries all nodes, and sends a write again only
-//! under its own name, so that it is executed once.
+//! A client for people and scripts: tries all nodes, follows the leader, and sends a write
+//! again only under its own name, so that it is executed once.
 
 use std::io;
 use std::time::Duration;
@@ -16,6 +16,8 @@ use crate::secure::access::{Access, address};
 
 /// How long one node may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How long it may take to change the members: a new node copies all data first.
+const CHANGE: Duration = Duration::from_secs(65);
 /// How long all nodes together are tried.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Pause after all of them failed.
@@ -24,11 +26,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A client of one cluster.
 pub struct Client {
     nodes: Vec<String>,
-    /// The node that answered last.
+    /// What they say they are called.
+    names: Vec<Option<String>>,
+    /// The node that is asked first: the one that leads, as far as is known.
     favourite: usize,
     name: String,
     number: u64,
     access: Access,
+    /// How long one node may take to answer.
+    answer: Duration,
 }
 
 /// An answer.
@@ -38,6 +44,10 @@ pub struct Answer {
     pub status: StatusCode,
     /// Its body, if it is JSON; else null.
     pub body: Value,
+    /// The node that gave it.
+    pub served_by: Option<String>,
+    /// The node that leads, as far as that one knows.
+    pub leader: Option<String>,
 }
 
 impl Client {
@@ -58,11 +68,22 @@ impl Client {
         assert!(!nodes.is_empty(), "a client needs a node to ask");
         let name = format!("cli-{:016x}", rng::random_u64());
         Client {
+            names: vec![None; nodes.len()],
             nodes,
             favourite: 0,
             name,
             number: 0,
             access,
+            answer: ANSWER,
+        }
+    }
+
+    /// The same client with the patience that changes of the members need.
+    #[must_use]
+    pub fn patient(self) -> Client {
+        Client {
+            answer: CHANGE,
+            ..self
         }
     }
 
@@ -80,12 +101,12 @@ impl Client {
             for step in 0..self.nodes.len() {
                 let node = (self.favourite + step) % self.nodes.len();
                 let asked = send(&self.access, &self.nodes[node], &method, target, &name, body);
-                match clock::timeout(ANSWER, asked)
+                match clock::timeout(self.answer, asked)
                     .await
                     .unwrap_or(Err(io::ErrorKind::TimedOut.into()))
                 {
                     Ok(answer) if !is_passing(answer.status) => {
-                        self.favourite = node;
+                        self.follow(node, &answer);
                         return Ok(answer);
                     }
                     Ok(answer) => last = Some(Ok(answer)),
@@ -98,6 +119,17 @@ impl Client {
             }
             clock::sleep(PAUSE).await;
         }
+    }
+
+    /// Asks the leader first from now on, which spares the hop; while nobody has said yet
+    /// that he is the leader, those who have not said who they are. Any of them serves.
+    fn follow(&mut self, asked: usize, answer: &Answer) {
+        self.names[asked].clone_from(&answer.served_by);
+        let known = |name: &Option<String>| self.names.iter().position(|each| each == name);
+        self.favourite = match &answer.leader {
+            None => asked,
+            leader @ Some(_) => known(leader).or_else(|| known(&None)).unwrap_or(asked),
+        };
     }
 
     /// Begins a long answer of the first node that gives one.
@@ -215,7 +247,10 @@ async fn send(
     name: &str,
     body: Option<&Value>,
 ) -> io::Result<Answer> {
-    let stream = access.connect(node).await?;
+    let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
+    let stream = clock::timeout(ANSWER, access.connect(node))
+        .await
+        .map_err(timed_out)??;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
@@ -227,16 +262,14 @@ async fn send(
         .body(Full::new(body))
         .map_err(io::Error::other)?;
     let response = sender.send_request(request).await.map_err(io::Error::other)?;
-    let status = response.status();
-    let bytes = response
-        .into_body()
-        .collect()
-        .await
-        .map_err(io::Error::other)?
-        .to_bytes();
+    let (head, body) = response.into_parts();
+    let bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let header = |name: &str| Some(head.headers.get(name)?.to_str().ok()?.to_owned());
     Ok(Answer {
-        status,
+        status: head.status,
         body: serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        served_by: header("x-ordeal-served-by"),
+        leader: header("x-ordeal-leader"),
     })
 }
 
@@ -338,21 +371,46 @@ impl Client {
                 false => Ended::Done(anyhow::anyhow!("{node}: {why}")),
             });
         }
-        let mut text = String::new();
+        let mut events = Events::default();
         // A node with nothing to tell says so every few seconds.
         while let Some(frame) = clock::timeout(ANSWER, body.frame()).await.map_err(timed_out)? {
             let frame = frame.map_err(io::Error::other)?;
             heard.at = clock::now();
-            text.push_str(&String::from_utf8_lossy(
-                frame.data_ref().map_or(&[][..], |bytes| bytes),
-            ));
-            while let Some(end) = text.find("\n\n") {
-                let event: String = text.drain(..end + 2).collect();
+            events.push(frame.data_ref().map_or(&[][..], |bytes| bytes));
+            while let Some(event) = events.next() {
                 take(&event, heard, tell).map_err(Ended::Done)?;
             }
         }
         self.favourite = (self.favourite + 1) % self.nodes.len();
         Ok(())
+    }
+}
+
+/// Events as they arrive: in pieces that end anywhere, in the middle of a letter too.
+#[derive(Default)]
+struct Events {
+    bytes: Vec<u8>,
+    /// Up to here there is no end of an event.
+    looked: usize,
+}
+
+impl Events {
+    fn push(&mut self, piece: &[u8]) {
+        self.bytes.extend_from_slice(piece);
+    }
+
+    /// The next event that has arrived whole.
+    fn next(&mut self) -> Option<String> {
+        let found = self.bytes[self.looked..]
+            .windows(2)
+            .position(|two| two == b"\n\n");
+        let Some(found) = found else {
+            self.looked = self.bytes.len().saturating_sub(1);
+            return None;
+        };
+        let event: Vec<u8> = self.bytes.drain(..self.looked + found + 2).collect();
+        self.looked = 0;
+        Some(String::from_utf8_lossy(&event).into_owned())
     }
 }
 
@@ -383,6 +441,24 @@ fn take(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_are_whole_wherever_their_pieces_end() {
+        let sent = [
+            "id: 1\ndata: {\"value\":\"日本 ✓ é\"}\n\n",
+            ": at 2\n\n",
+            "id: 3\ndata: ü\n\n",
+        ];
+        let bytes = sent.concat().into_bytes();
+        for size in 1..=bytes.len() {
+            let (mut events, mut came) = (Events::default(), Vec::new());
+            for piece in bytes.chunks(size) {
+                events.push(piece);
+                came.extend(std::iter::from_fn(|| events.next()));
+            }
+            assert_eq!(came, sent, "in pieces of {size}");
+        }
+    }
 
     #[test]
     fn what_was_told_is_where_a_watch_goes_on() {

@@ -120,7 +120,14 @@ pub fn interactive(runtime: &tokio::runtime::Runtime, client: &mut Client) -> an
                 match parse(&words(&line)) {
                     Ok(Line::Quit) => return Ok(()),
                     Ok(line) => {
-                        if let Err(error) = runtime.block_on(carry_out(client, line)) {
+                        let done = runtime.block_on(async {
+                            tokio::select! {
+                                done = carry_out(client, line) => done.map(drop),
+                                // Ends what is under way, a watch for one, and not the client.
+                                _ = tokio::signal::ctrl_c() => out::more(""),
+                            }
+                        });
+                        if let Err(error) = done {
                             out::more(format_args!("{error:#}"))?;
                         }
                     }

@@ -56,7 +56,10 @@ fn main() -> ExitCode {
             Err(error) => failed(INPUT, &error),
         },
         Some(Action::Admin { nodes, command }) => match nodes.client() {
-            Ok(mut client) => told(runtime.block_on(console::carry_out(&mut client, command.line()))),
+            Ok(client) => {
+                let mut client = client.patient();
+                told(runtime.block_on(console::carry_out(&mut client, command.line())))
+            }
             Err(error) => failed(INPUT, &error),
         },
         Some(Action::Backup(args)) => told(runtime.block_on(kvnode::backup::args::backup(*args))),

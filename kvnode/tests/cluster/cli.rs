@@ -2,7 +2,11 @@
 
 use std::process::{Command, Output};
 
-use crate::harness::Cluster;
+use hyper::Method;
+use kvnode::client::Client;
+use serde_json::Value;
+
+use crate::harness::{Cluster, eventually};
 
 fn kvnode(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kvnode"))
@@ -58,6 +62,119 @@ fn the_client_goes_on_when_nodes_are_down() {
             .code(),
         Some(1)
     );
+}
+
+/// Any node serves any request, by a hop more if it does not lead: the client learns who does.
+#[test]
+fn the_client_follows_the_leader() {
+    let cluster = Cluster::started(3, &[]);
+    let urls = cluster
+        .addresses()
+        .iter()
+        .map(|at| format!("http://{at}"))
+        .collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (runtime, mut client) = (runtime.unwrap(), Client::new(urls));
+    let mut follows = |leader: Option<&str>| {
+        eventually("the leader itself answers", || {
+            let asked = client.ask(Method::GET, "/get?key=none", None);
+            let answer = runtime.block_on(asked).unwrap();
+            assert_eq!(answer.status, 404);
+            let found = answer
+                .leader
+                .filter(|found| answer.served_by.as_ref() == Some(found))?;
+            leader.is_none_or(|leader| leader == found).then_some(found)
+        })
+    };
+    let first = follows(None);
+    let next = if first == "n1" { "n2" } else { "n1" };
+    eventually("another leads", || {
+        let target = format!("/cluster/transfer?to={next}");
+        (cluster.ask(3, "POST", &target, b"").status == 200).then_some(())
+    });
+    follows(Some(next));
+}
+
+/// A node is taken in as one that only copies, then votes, leads, and goes: all by commands.
+#[test]
+fn members_are_changed_by_commands() {
+    let mut cluster = Cluster::started(3, &[]);
+    let urls: Vec<String> = cluster
+        .addresses()
+        .iter()
+        .map(|at| format!("http://{at}"))
+        .collect();
+    let urls = urls.join(",");
+    let admin = |words: &[&str]| kvnode(&[&["admin", "--urls", &urls][..], words].concat());
+    let role = |id: &str| {
+        let told = admin(&["members"]);
+        let told: Value = serde_json::from_slice(&told.stdout).expect("JSON");
+        let members = told["members"].as_array().expect("members").clone();
+        let member = members.into_iter().find(|member| member["id"] == id);
+        member.map(|member| member["role"].as_str().expect("a role").to_owned())
+    };
+    let new = cluster.plan_another();
+    let member = cluster.member(new);
+    let [http, raft] = ["http", "raft"].map(|field| member[field].as_str().expect("an address").to_owned());
+    let absent = admin(&["add", "n4", &http, &raft]);
+    assert_eq!(absent.status.code(), Some(1), "{absent:?}");
+    assert!(text(&absent.stdout).contains("cannot reach n4"), "{absent:?}");
+
+    cluster.start(new);
+    eventually("the new node answers", || cluster.status(new));
+    let added = admin(&["add", "n4", &http, &raft, "--learner"]);
+    assert!(added.status.success(), "{added:?}");
+    assert_eq!(role("n4").as_deref(), Some("learner"));
+    let set = cluster.get(new, "/set?key=k&value=v");
+    assert_eq!(set.status, 200, "a learner forwards: {}", set.json());
+    assert_eq!(cluster.get(new, "/get?key=k").json()["value"], "v");
+    assert_eq!(cluster.converged()["keys"], 1);
+    let lead = admin(&["transfer", "n4"]);
+    assert_eq!(lead.status.code(), Some(1));
+    assert!(text(&lead.stdout).contains("n4 does not vote"), "{lead:?}");
+
+    // Added again, this time to vote.
+    assert!(admin(&["add", "n4", &http, &raft]).status.success());
+    assert_eq!(role("n4").as_deref(), Some("voter"));
+    eventually("it leads", || {
+        admin(&["transfer", "n4"]).status.success().then_some(())
+    });
+    let told = admin(&["snapshot"]);
+    assert!(
+        told.status.success() && text(&told.stdout).contains("\"index\""),
+        "{told:?}"
+    );
+    eventually("it is gone", || {
+        let removed = admin(&["remove", "n4"]);
+        (removed.status.success() || role("n4").is_none()).then_some(())
+    });
+    assert_eq!(role("n4"), None);
+    let again = admin(&["remove", "n4"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stdout).contains("n4 is no member"), "{again:?}");
+    cluster.kill(new);
+
+    // A learner goes as it came: without a word of voters.
+    let another = cluster.plan_another();
+    let member = cluster.member(another);
+    let [http, raft] = ["http", "raft"].map(|field| member[field].as_str().expect("an address").to_owned());
+    cluster.start(another);
+    eventually("the new node answers", || cluster.status(another));
+    assert!(admin(&["add", "n5", &http, &raft, "--learner"]).status.success());
+    assert!(admin(&["remove", "n5"]).status.success());
+    assert_eq!(role("n5"), None);
+    cluster.kill(another);
+
+    // What would leave too few is refused, and done when the operator insists.
+    let leader = cluster.leader();
+    let (down, up) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    cluster.kill(down);
+    let refused = admin(&["remove", &format!("n{up}")]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert!(text(&refused.stdout).contains("or force it"), "{refused:?}");
+    let gone = format!("n{down}");
+    assert!(admin(&["remove", &gone, "--force"]).status.success());
+    assert_eq!(role(&gone), None);
 }
 
 #[test]

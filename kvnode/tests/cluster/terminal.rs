@@ -120,6 +120,20 @@ fn a_person_has_a_prompt_completion_and_history() {
     terminal.shows("\"role\": \"leader\"");
     terminal.shows("kvnode> ");
     assert_eq!(cluster.get(1, "/get?key=k").json()["value"], "a ba b");
+    // A watch goes on until Ctrl-C, and then there is the prompt again.
+    terminal.press("watch w\r");
+    let shown = terminal.shown.clone();
+    eventually("a change is shown", || {
+        assert_eq!(cluster.get(1, "/set?key=w&value=1").status, 200);
+        text(&shown.lock().expect("the screen"))
+            .contains("\"key\":\"w\"")
+            .then_some(())
+    });
+    terminal.press("\x03");
+    terminal.shows("kvnode> ");
+    terminal.press("get w\r");
+    terminal.shows("\"value\": \"1\"");
+    terminal.shows("kvnode> ");
     terminal.press("\x04");
     let status = eventually("the client ends", || {
         terminal.child.try_wait().expect("its status")
