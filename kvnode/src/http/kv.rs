@@ -12,6 +12,7 @@ use crate::command::{
     Applied, Command, Expected, MAX_TXN_BYTES, MAX_TXN_STEPS, Operation, Outcome, Txn, Versioned,
 };
 use crate::env::clock;
+use crate::node::Node;
 use crate::service::{Level, Service};
 
 /// Most entries in the answer of a scan.
@@ -66,6 +67,10 @@ pub const TXN: WriteRoute = WriteRoute {
 /// # Errors
 /// Whatever is to be told the client.
 pub async fn write<S: Service>(ask: &Ask<'_, S>, route: WriteRoute) -> Result<Reply, Failure> {
+    // HEAD asks what GET would answer, and nobody who asks that means to write.
+    if ask.parts.method == Method::HEAD {
+        return Err(Failure::method("GET, POST"));
+    }
     ask.only(&[Method::GET, Method::POST], "GET, POST")?;
     let mut fields = ask.fields(route.fields)?;
     let request = ask.request_id()?;
@@ -259,7 +264,7 @@ struct Read {
     term: u64,
     index: u64,
     entry: Option<Versioned>,
-    lag_ms: Option<u128>,
+    lag_ms: Option<u64>,
 }
 
 const GET_FIELDS: &[&str] = &["key", "level", "raw", "min_index", "deadline_ms", "forward"];
@@ -290,11 +295,18 @@ pub async fn get<S: Service>(ask: &Ask<'_, S>) -> Result<Reply, Failure> {
 }
 
 fn dated(reply: Reply, read: &Read) -> Reply {
-    let mut reply = at(reply, read.term, read.index);
-    if let Some(lag) = read.lag_ms {
-        reply
-            .headers_mut()
-            .insert("x-ordeal-lag-ms", u64::try_from(lag).unwrap_or(u64::MAX).into());
+    lagging(at(reply, read.term, read.index), read.lag_ms)
+}
+
+/// How old the local state may be, where nothing was done to make it fresh.
+fn lag_ms(node: &Node, level: Option<&str>) -> Option<u64> {
+    let lag = (level == Some("stale")).then(|| node.lag()).flatten()?;
+    Some(u64::try_from(lag.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn lagging(mut reply: Reply, lag_ms: Option<u64>) -> Reply {
+    if let Some(lag) = lag_ms {
+        reply.headers_mut().insert("x-ordeal-lag-ms", lag.into());
     }
     reply
 }
@@ -323,10 +335,7 @@ async fn read<S: Service>(ask: &Ask<'_, S>, key: &Arc<str>, fields: &mut Fields)
             lag_ms: None,
         });
     }
-    let lag_ms = (level.as_deref() == Some("stale"))
-        .then(|| node.lag())
-        .flatten()
-        .map(|lag| lag.as_millis());
+    let lag_ms = lag_ms(node, level.as_deref());
     let (index, entry) = node
         .machine()
         .look(|state| (state.applied(), state.get(key).cloned()));
@@ -403,6 +412,7 @@ pub async fn scan<S: Service>(ask: &Ask<'_, S>) -> Result<Reply, Failure> {
     let (_, deadline) = ask.deadline(&mut fields)?;
     freshen(ask, level.as_deref(), &mut fields, deadline).await?;
     let node = ask.service.node();
+    let lag_ms = lag_ms(node, level.as_deref());
     // A clone shares the map, so that the lock is not held while we gather.
     let state = node.machine().look(Clone::clone);
     let (mut entries, mut bytes, mut more) = (Vec::new(), 0, false);
@@ -415,11 +425,8 @@ pub async fn scan<S: Service>(ask: &Ask<'_, S>) -> Result<Reply, Failure> {
         entries.push(json!({ "key": &**key, "value": &*entry.value, "version": entry.version }));
     }
     let body = json!({ "entries": entries, "more": more, "index": state.applied() });
-    Ok(at(
-        json_reply(StatusCode::OK, &body),
-        node.term(),
-        state.applied(),
-    ))
+    let reply = at(json_reply(StatusCode::OK, &body), node.term(), state.applied());
+    Ok(lagging(reply, lag_ms))
 }
 
 /// `/kvraft/:key`

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -59,12 +59,7 @@ pub async fn watch<S: Service>(ask: &Ask<'_, S>) -> Result<Reply, Failure> {
         (Some(_), Some(_)) => return Err(Failure::bad_request("give 'key' or 'prefix', not both")),
     };
     let node = ask.service.node().clone();
-    let last_event = ask
-        .parts
-        .headers
-        .get("last-event-id")
-        .and_then(|id| id.to_str().ok()?.parse().ok());
-    let asked = fields.number("from")?.or(last_event);
+    let asked = fields.number("from")?.or(last_event(&ask.parts.headers)?);
     let (after, known) = node.machine().look_at_feed(|feed, applied| {
         let after = asked.unwrap_or(applied);
         (after, feed.after(after).is_some())
@@ -85,6 +80,17 @@ pub async fn watch<S: Service>(ask: &Ask<'_, S>) -> Result<Reply, Failure> {
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(reply)
+}
+
+/// Where a client says that it was cut off. One that says it in other words must not be
+/// taken for one that begins: it would miss what came since.
+fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
+    let Some(id) = headers.get("last-event-id").filter(|id| !id.is_empty()) else {
+        return Ok(None);
+    };
+    let index = id.to_str().ok().and_then(|id| id.trim().parse().ok());
+    let wrong = || Failure::bad_request("Last-Event-ID must be the id of an event: a whole number");
+    index.map(Some).ok_or_else(wrong)
 }
 
 /// What there is to tell after an index.

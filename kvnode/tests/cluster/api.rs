@@ -52,6 +52,67 @@ fn every_node_serves_every_request() {
     cluster.converged();
 }
 
+/// What a query says, a query of a POST and a JSON body say as well.
+#[test]
+fn both_forms_say_the_same_on_every_route_that_writes() {
+    let cluster = Cluster::started(1, &[]);
+    let value = |key: &str| cluster.get(1, &format!("/get?key={key}")).json()["value"].clone();
+    let version = cluster.get(1, "/set?key=v&value=1").json()["version"].clone();
+    let steps = [
+        (
+            "/set",
+            "key=k&value=a%20b&ttl_ms=3600000",
+            json!({ "key": "k", "value": "a b", "ttl_ms": 3_600_000 }),
+            json!("a b"),
+        ),
+        (
+            "/cas",
+            "key=k&expected=a+b&value=c",
+            json!({ "key": "k", "expected": "a b", "value": "c" }),
+            json!("c"),
+        ),
+        (
+            "/append",
+            "key=k&value=%C3%A9&deadline_ms=4000",
+            json!({ "key": "k", "value": "é", "deadline_ms": 4000 }),
+            json!("cé"),
+        ),
+        (
+            "/delete",
+            "key=k&forward=0",
+            json!({ "key": "k", "forward": false }),
+            Value::Null,
+        ),
+    ];
+    for form in ["GET", "POST", "JSON"] {
+        for (route, query, body, after) in &steps {
+            let answer = match form {
+                "JSON" => cluster.ask(1, "POST", route, body.to_string().as_bytes()),
+                method => cluster.ask(1, method, &format!("{route}?{query}"), b""),
+            };
+            assert_eq!(
+                (answer.status, &answer.json()["ok"]),
+                (200, &json!(true)),
+                "{form} {route}"
+            );
+            assert_eq!(value("k"), *after, "{form} {route}");
+        }
+    }
+    // A version is a number in JSON and digits in a query; a body may complete a query.
+    let by_version = json!({ "expected_version": version, "value": "2" }).to_string();
+    let cas = cluster.ask(1, "POST", "/cas?key=v", by_version.as_bytes());
+    assert_eq!(cas.status, 200, "{}", cas.json());
+    let again = cluster.get(1, &format!("/cas?key=v&expected_version={version}&value=3"));
+    assert_eq!((again.status, &again.json()["current"]), (409, &json!("2")));
+
+    // HEAD asks and never writes.
+    let head = cluster.ask(1, "HEAD", "/set?key=v&value=by-head", b"");
+    assert_eq!((head.status, head.header("allow")), (405, Some("GET, POST")));
+    let head = cluster.ask(1, "HEAD", "/get?key=v", b"");
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(value("v"), "2");
+}
+
 #[test]
 fn a_follower_sends_those_who_ask_for_it_to_the_leader() {
     let cluster = Cluster::started(3, &[]);
@@ -226,6 +287,58 @@ fn the_openapi_document_tells_the_truth_about_routes() {
             } else {
                 assert_eq!(answer.status, 405, "{method} {path} is served but not documented");
             }
+        }
+    }
+}
+
+/// Answers bear the headers that the document says, and those who ask to be sent on are.
+#[test]
+fn the_openapi_document_tells_the_truth_about_headers() {
+    let cluster = Cluster::started(3, &[]);
+    let document = cluster.get(1, "/openapi.json").json();
+    let asked = [
+        ("/set", "GET", "key=k&value=1", ""),
+        ("/cas", "GET", "key=k&expected=1&value=2", ""),
+        ("/append", "POST", "", "{\"key\":\"k\",\"value\":\"3\"}"),
+        ("/get", "GET", "key=k&level=stale", ""),
+        ("/scan", "GET", "level=stale", ""),
+        ("/kvraft/{key}", "GET", "level=stale", ""),
+        ("/kvraft/{key}", "POST", "", "{\"value\":\"4\"}"),
+        ("/txn", "POST", "", "{\"then\":[{\"op\":\"get\",\"key\":\"k\"}]}"),
+        ("/kvraft/{key}", "DELETE", "", ""),
+        ("/delete", "GET", "key=k", ""),
+    ];
+    for (path, method, query, body) in asked {
+        let responses = &document["paths"][path][method.to_lowercase()]["responses"];
+        let target = format!("{}?{query}", path.replace("{key}", "k"));
+        let follower = cluster.leader() % 3 + 1;
+        let answer = cluster.ask(follower, method, &target, body.as_bytes());
+        assert_eq!(answer.status, 200, "{method} {target}");
+        let headers = responses["200"]["headers"].as_object().expect("headers");
+        for name in headers.keys().filter(|name| *name != "X-Ordeal-Repeated") {
+            let header = answer.header(name);
+            assert!(
+                header.is_some(),
+                "{method} {target}: no {name} in {}",
+                answer.head
+            );
+        }
+        for line in answer.head.lines().filter(|line| line.starts_with("x-ordeal-")) {
+            let name = line.split(':').next().expect("a name");
+            let told = headers.keys().any(|known| known.eq_ignore_ascii_case(name));
+            assert!(told, "{method} {target}: {name} is not in the document");
+        }
+        // Whatever is read as it is here is sent nowhere.
+        if !query.contains("stale") {
+            let (query, body) = match body {
+                "" => (format!("{query}&forward=false"), String::new()),
+                body => (query.to_owned(), body.replacen('{', "{\"forward\":false,", 1)),
+            };
+            let target = format!("{}?{query}", path.replace("{key}", "k"));
+            let sent = cluster.ask(follower, method, &target, body.as_bytes());
+            assert_eq!(sent.status, 307, "{method} {target}: {}", sent.json());
+            assert!(sent.header("location").is_some(), "{method} {target}");
+            assert!(responses["307"].is_object(), "{method} {target}");
         }
     }
 }

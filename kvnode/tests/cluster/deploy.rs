@@ -40,6 +40,22 @@ fn the_dashboard_shows_metrics_that_there_are() {
     }
 }
 
+/// Whoever is paged by the page for operators is paged by something.
+#[test]
+fn the_alerts_ask_for_metrics_that_there_are() {
+    let page = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md"));
+    let wanted = names(&page, "kvnode_");
+    assert!(wanted.len() > 5, "{wanted:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let backups = format!("file://{}", folder.path().display());
+    let cluster = Cluster::started(1, &["--backup-to", &backups]);
+    let served = String::from_utf8(cluster.get(1, "/metrics").body).unwrap();
+    for name in wanted {
+        let told = format!("# TYPE {name} ");
+        assert!(served.contains(&told), "{name} is not in\n{served}");
+    }
+}
+
 #[test]
 fn the_manifests_set_variables_that_there_are() {
     let help = std::process::Command::new(env!("CARGO_BIN_EXE_kvnode"))

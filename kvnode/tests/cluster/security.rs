@@ -278,3 +278,29 @@ fn a_request_keeps_its_name() {
         (Some("b"), &json!("not_applied"))
     );
 }
+
+/// For machines that read logs: one object a line, with the fields under names.
+#[test]
+fn logs_are_json_where_that_is_asked_for() {
+    let variables = [("KVNODE_LOG", "info,kvnode=debug"), ("KVNODE_LOG_FORMAT", "json")];
+    let cluster = Cluster::started_with(1, &[], &variables);
+    let header = "X-Request-Id: order-4711\r\n";
+    let get = http::request_with(cluster.http(1), "GET", "/get?key=none", header, b"").unwrap();
+    assert_eq!(get.status, 404);
+    let line = eventually("the request is told", || {
+        let told = cluster.stderr(1);
+        let whole = told.rfind('\n').map_or("", |end| &told[..end]);
+        let mut lines = whole.lines().map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        });
+        lines.find(|line| line["fields"]["request_id"] == "order-4711")
+    });
+    let fields = &line["fields"];
+    assert_eq!(
+        (&line["level"], &fields["status"]),
+        (&json!("DEBUG"), &json!(404)),
+        "{line}"
+    );
+    assert_eq!(fields["path"], "/get", "{line}");
+    assert!(line["timestamp"].is_string(), "{line}");
+}
