@@ -313,7 +313,7 @@ fn a_read_text_that_shrinks_is_told_by_what_becomes_of_it() {
         get(2, 3, "n1", json!("1,")),
         get(4, 5, "n2", Json::Null),
     ];
-    is(&back, "reads-go-backwards", "lacks 1,");
+    is(&back, "reads-go-backwards", "lacks 1, but");
     let stale = [
         unknown(),
         get(2, 3, "n1", json!("1,")),

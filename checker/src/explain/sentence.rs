@@ -314,10 +314,11 @@ impl<'a> Teller<'a> {
             .filter(|fact| fact.call.f == "append");
         let lost = lost.filter(|fact| text(&fact.call.input).is_some_and(|piece| !seen.contains(&piece)));
         if let Some(lost) = lost.max_by_key(|fact| fact.operation.record().completed) {
-            let piece = &lost.call.input;
+            let piece = text(&lost.call.input).unwrap_or_default();
             let sentence = format!(
-                "{}, which lacks {piece}, but {}, before that began",
+                "{}, which lacks {}, but {}, before that began",
                 self.did(victim),
+                super::text::named(&piece),
                 self.did(lost)
             );
             return Some(Told {

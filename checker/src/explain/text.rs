@@ -173,21 +173,22 @@ impl<'a> Teller<'a> {
                     .and_then(split)
                     .is_some_and(|text| text.contains(&missing))
         });
+        let named = named(&missing);
         let (anomaly, meaning) = match (fate, gap) {
             (Fate::Apart(one, other), _) => (Anomaly::Divergence, self.apart(one, other)),
-            (Fate::Gone { looked, last }, _) => (Anomaly::LostWrite, self.gone(&missing, looked, last)),
+            (Fate::Gone { looked, last }, _) => (Anomaly::LostWrite, self.gone(named, looked, last)),
             (Fate::Shown(_) | Fate::Outrun(_) | Fate::Untold, Some(other)) => (
                 Anomaly::Divergence,
                 format!(
-                    "; but {}, where {missing} comes before what was read here without it: the nodes went through different changes",
+                    "; but {}, where {named} comes before what was read here without it: the nodes went through different changes",
                     self.did(other)
                 ),
             ),
             (Fate::Shown(later) | Fate::Outrun(later), None) => {
-                (Anomaly::StaleRead, self.shown(&missing, later))
+                (Anomaly::StaleRead, self.shown(named, later))
             }
             (Fate::Untold, None) if looked_before => (Anomaly::ReadsGoBackwards, String::new()),
-            (Fate::Untold, None) => (Anomaly::LostWrite, format!("; nobody ever saw {missing}")),
+            (Fate::Untold, None) => (Anomaly::LostWrite, format!("; nobody ever saw {named}")),
         };
         let longer = match fact.added {
             Some(_) => "",
@@ -195,7 +196,7 @@ impl<'a> Teller<'a> {
         };
         Some(Told {
             sentence: format!(
-                "{}, which lacks {missing}, but {}{longer} before that began{meaning}",
+                "{}, which lacks {named}, but {}{longer} before that began{meaning}",
                 self.did(victim),
                 self.did(fact)
             ),
@@ -236,7 +237,7 @@ impl<'a> Teller<'a> {
                 });
                 match fate {
                     Fate::Apart(one, other) => (Anomaly::Divergence, self.apart(one, other)),
-                    Fate::Gone { looked, last } => (Anomaly::LostWrite, self.gone(lost, looked, last)),
+                    Fate::Gone { looked, last } => (Anomaly::LostWrite, self.gone(named(lost), looked, last)),
                     Fate::Shown(_) | Fate::Outrun(_) | Fate::Untold => (Anomaly::Divergence, String::new()),
                 }
             }
@@ -248,9 +249,11 @@ impl<'a> Teller<'a> {
         Some(Told {
             sentence: format!(
                 "{}, but {}, and neither can have grown into the other by appending: behind the same beginning \
-                 comes {here} here and {there} there{meaning}",
+                 comes {} here and {} there{meaning}",
                 self.did(victim),
-                self.did(other)
+                self.did(other),
+                named(here),
+                named(there)
             ),
             anomaly,
             concerned: Vec::new(),
@@ -275,4 +278,12 @@ fn times_in_words(times: usize) -> String {
         2 => "twice".to_owned(),
         more => format!("{more} times"),
     }
+}
+
+/// A piece of a text as sentences name it: without a comma that ends it, which would read as one of the sentence.
+pub(super) fn named(piece: &str) -> &str {
+    piece
+        .strip_suffix(',')
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(piece)
 }
