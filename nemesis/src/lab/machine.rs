@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::{SigHandler, Signal, killpg, signal};
+use nix::sys::signal::{SigHandler, Signal, kill, killpg, signal};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getppid};
 use parking_lot::{Condvar, Mutex};
 
 use crate::backend::BackendError;
 use crate::lab::clock::Clock;
+use crate::lab::company;
 use crate::lab::disk::Disk;
 use crate::namespace::Namespace;
 use crate::node::{EndStatus, NodeId, NodeState};
@@ -225,15 +226,25 @@ impl Machine {
         let process = self.process.lock();
         match *process {
             Process::Dead { asked, status } => Ok(NodeState::Dead { asked, status }),
-            Process::Alive(pid) => Ok(if is_stopped(pid) {
-                NodeState::Paused
-            } else {
-                NodeState::Running
-            }),
+            // Stopped altogether, or somebody still answers for it.
+            Process::Alive(pid) => Ok(
+                if is_stopped(pid) && self.company(pid).into_iter().all(company::is_still) {
+                    NodeState::Paused
+                } else {
+                    NodeState::Running
+                },
+            ),
         }
     }
 
-    /// SIGKILL to the process and all that it started in its group.
+    /// The processes of this machine besides the node's own.
+    fn company(&self, node: Pid) -> Vec<Pid> {
+        let mut all = company::within(self.namespace.file(), Some(node));
+        all.retain(|pid| *pid != node);
+        all
+    }
+
+    /// SIGKILL to the process and all that it started.
     pub(crate) fn kill(&self) -> Result<(), BackendError> {
         self.kill_and(|| ())
     }
@@ -243,11 +254,14 @@ impl Machine {
     pub(crate) fn kill_and(&self, and: impl FnOnce()) -> Result<(), BackendError> {
         let mut process = self.process.lock();
         let Process::Alive(pid) = *process else {
+            // It ended by itself; what it started may not have.
+            self.kill_company(None);
             and();
             return Ok(());
         };
         *self.asked.lock() = !has_ended(pid);
         self.signal(pid, Signal::SIGKILL)?;
+        self.kill_company(Some(pid));
         and();
         let alive = |process: &mut Process| matches!(process, Process::Alive(_));
         if self
@@ -258,10 +272,22 @@ impl Machine {
             return Err(self.late("the end"));
         }
         drop(process);
-        // The others of its group end without anybody waiting for them here.
+        // The others end without anybody waiting for them here.
         self.until("the end of all it started", || {
-            Ok(killpg(pid, None) == Err(Errno::ESRCH))
+            let gone = killpg(pid, None) == Err(Errno::ESRCH);
+            Ok(gone && self.kill_company(None))
         })
+    }
+
+    /// SIGKILL to what runs on the machine besides the node's own process; whether there was nothing.
+    fn kill_company(&self, node: Option<Pid>) -> bool {
+        let mut all = company::within(self.namespace.file(), node);
+        all.retain(|pid| Some(*pid) != node);
+        // One that has ended meanwhile is as good.
+        for pid in &all {
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+        all.is_empty()
     }
 
     /// SIGSTOP to all of its processes.
@@ -273,6 +299,12 @@ impl Machine {
         self.signal(pid, Signal::SIGSTOP)?;
         drop(process);
         self.until("the pause", || {
+            // What has left the group; again and again, since one that still ran may have started another.
+            for other in self.company(pid) {
+                if !company::is_still(other) {
+                    let _ = kill(other, Signal::SIGSTOP);
+                }
+            }
             self.state().map(|state| state == NodeState::Paused)
         })
     }
@@ -283,6 +315,10 @@ impl Machine {
         let Process::Alive(pid) = *process else {
             return Err(self.dead());
         };
+        // Those first that the others wait for: whoever asks the node must find all of it.
+        for other in self.company(pid) {
+            let _ = kill(other, Signal::SIGCONT);
+        }
         self.signal(pid, Signal::SIGCONT)?;
         drop(process);
         self.until("the resumption", || {

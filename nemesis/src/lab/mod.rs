@@ -33,6 +33,7 @@
 
 mod backend;
 mod clock;
+mod company;
 mod disk;
 mod enter;
 mod forward;

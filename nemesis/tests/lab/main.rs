@@ -2,6 +2,7 @@
 //! of its own in a process of its own, started by the main process here, which
 //! stays on the host and looks at what is left.
 
+mod company;
 mod machines;
 mod node;
 mod outside;

@@ -2,12 +2,14 @@
 //!
 //! `id` gets its name; `reach HOST:PORT` gets the answer of the node there to
 //! `id`, or `error ...`; `pid` its process id; `clock` its wall clock in seconds;
-//! `exit N` ends it. `append TEXT` (and `append-unsynced`), `rename-unsynced`,
-//! `read` and `list` work on the folder `data`.
+//! `exit N` ends it; `spawn PORT` starts another there, in a process group of its own.
+//! `append TEXT` (and `append-unsynced`), `rename-unsynced`, `remove TEXT`, `read` and
+//! `list` work on the folder `data`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(crate) fn serve(id: &str, port: u16) -> ExitCode {
@@ -38,6 +40,7 @@ pub(crate) fn serve(id: &str, port: u16) -> ExitCode {
                     .and_then(|()| std::fs::rename("data/new", "data/renamed"));
                 said(made)
             }
+            ["remove", name] => said(std::fs::remove_file(std::path::Path::new("data").join(name))),
             ["read"] => match std::fs::read("data/log") {
                 Ok(bytes) => bytes.escape_ascii().to_string(),
                 Err(error) => format!("error {error}"),
@@ -50,6 +53,7 @@ pub(crate) fn serve(id: &str, port: u16) -> ExitCode {
                 names.sort();
                 names.join(" ")
             }
+            ["spawn", port] => said(spawn(port)),
             ["reach", whom] => {
                 let whom = whom.parse().expect("an address");
                 ask(whom, "id", Duration::from_millis(500)).unwrap_or_else(|error| format!("error {error}"))
@@ -59,6 +63,17 @@ pub(crate) fn serve(id: &str, port: u16) -> ExitCode {
         let _ = writeln!(&client, "{answer}");
     }
     ExitCode::SUCCESS
+}
+
+fn spawn(port: &str) -> std::io::Result<()> {
+    let program = std::env::current_exe()?;
+    let mut command = Command::new(program);
+    // It ends with the lab; nobody waits for it.
+    command
+        .args(["node", "second", port])
+        .process_group(0)
+        .spawn()
+        .map(drop)
 }
 
 fn append(text: &str, sync: bool) -> std::io::Result<()> {

@@ -21,10 +21,16 @@ const MARK: &str = "NEMESIS_TEST_MARK";
 
 type Test = (&'static str, fn(&Scene));
 
-const TESTS: [Test; 22] = [
+const TESTS: [Test; 23] = [
     ("five nodes are cut, killed, paused, restarted", |scene| {
         scene.exits("cut-kill-pause-restart-forward", 0);
     }),
+    (
+        "all processes of a node are paused and killed, whatever their group",
+        |scene| {
+            scene.exits("company", 0);
+        },
+    ),
     ("links get slow, lossy, narrow, and good again", |scene| {
         scene.exits("links", 0);
     }),

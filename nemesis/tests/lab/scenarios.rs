@@ -10,8 +10,8 @@ use nemesis::lab::{self, Forwarding, Lab, LabOptions, Net, NodeSpec, address_of}
 use nemesis::node::EndStatus;
 use nemesis::{Ability, Backend, Direction, Nemesis, NodeId, NodeState, Target};
 
-use crate::machines;
 use crate::node::ask;
+use crate::{company, machines};
 
 const PORT: u16 = 7000;
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -96,6 +96,7 @@ pub(crate) fn run(name: &str, folder: &Path) -> ExitCode {
         }
         "many" => many(&lab, folder),
         "crash" => crash(&lab, folder),
+        "company" => company::play(&lab, folder),
         "replaced" => replaced(&lab, folder),
         "disk" => disk(&lab, folder),
         "clock" => clock(&lab, folder),

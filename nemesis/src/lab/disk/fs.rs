@@ -120,6 +120,7 @@ impl State {
                 pages.write(offset, data);
             })?;
         self.image.node_mut(inode)?.modified_ns = now_ns();
+        self.written += data.len() as u64;
         Ok(data.len() as u32)
     }
 
@@ -444,7 +445,13 @@ impl Filesystem for Fs {
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.0.state.lock().write(inode.0, offset, data) {
+        let mut state = self.0.state.lock();
+        let written = state.write(inode.0, offset, data);
+        if state.held.is_some() {
+            self.0.changed.notify_all();
+        }
+        drop(state);
+        match written {
             Ok(written) => reply.written(written),
             Err(error) => reply.error(errno(error)),
         }

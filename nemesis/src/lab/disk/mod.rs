@@ -5,6 +5,7 @@ mod fs;
 mod image;
 mod pages;
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use fuser::{BackgroundSession, Config, INodeNo, Session, SessionACL};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
@@ -25,8 +26,11 @@ use pages::Pages;
 
 /// Threads that serve one disk: enough for a slow fsync not to hold up the rest.
 const THREADS: usize = 4;
-/// How long a busy disk lets what is to be written gather.
+/// How long a busy disk lets what is to be written gather, where less than [`ENOUGH`] comes: a log that waits for its
+/// sync gathers in memory, where nobody sees it.
 const GATHERING: Duration = Duration::from_millis(50);
+/// So much is enough to be torn: of sixteen sectors hardly ever all or none survive.
+const ENOUGH: u64 = 16 * 512;
 /// The device of the FUSE driver.
 pub(crate) const DEVICE: &str = "/dev/fuse";
 
@@ -51,6 +55,8 @@ struct State {
     refused: u64,
     /// Syncs that were asked for.
     asked: u64,
+    /// Bytes that were written.
+    written: u64,
     /// Syncs that are asked for from now on wait until this is another, as in the queue of
     /// a disk that is busy.
     held: Option<u64>,
@@ -62,7 +68,7 @@ struct State {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
-    /// A sync was asked for, or needs to wait no longer.
+    /// A sync was asked for, or needs to wait no longer; or something was written while one is held.
     changed: Condvar,
 }
 
@@ -115,6 +121,7 @@ impl Disk {
             syncs: 0,
             refused: 0,
             asked: 0,
+            written: 0,
             held: None,
             off: false,
         };
@@ -159,7 +166,7 @@ impl Disk {
     pub(crate) fn be_busy(&self, at_most: Duration) {
         let mut state = self.shared.state.lock();
         for gathering in [GATHERING, Duration::ZERO] {
-            let asked = state.asked;
+            let (asked, enough) = (state.asked, state.written + ENOUGH);
             state.held = Some(asked);
             self.shared.changed.notify_all();
             let idle = |state: &mut State| state.asked == asked;
@@ -167,7 +174,8 @@ impl Disk {
             if waited.timed_out() {
                 return;
             }
-            MutexGuard::unlocked(&mut state, || std::thread::sleep(gathering));
+            let little = |state: &mut State| state.written < enough;
+            self.shared.changed.wait_while_for(&mut state, little, gathering);
         }
     }
 
@@ -289,11 +297,7 @@ impl Disk {
         };
         umount2(&self.path, MntFlags::MNT_DETACH)?;
         session.join()?;
-        let state = self.shared.state.lock();
-        for (path, node) in state.image.walk() {
-            save(&self.path.join(path), node)?;
-        }
-        Ok(())
+        save_all(&self.path, &self.shared.state.lock().image)
     }
 }
 
@@ -336,6 +340,37 @@ fn load(image: &mut Image, path: &Path, folder: Inode) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Leaves in a folder of the ordinary disk what is on this one, and nothing else that could be.
+fn save_all(path: &Path, image: &Image) -> std::io::Result<()> {
+    let all: BTreeMap<PathBuf, &Node> = image.walk().into_iter().collect();
+    clear(path, Path::new(""), &all)?;
+    // Folders come before what is in them.
+    all.iter()
+        .try_for_each(|(below, node)| save(&path.join(below), node))
+}
+
+/// Removes from the ordinary disk what was removed from this one since it was loaded, or has become something else.
+/// What no simulated disk holds, such as a socket, stays.
+fn clear(path: &Path, below: &Path, kept: &BTreeMap<PathBuf, &Node>) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(path.join(below))? {
+        let entry = entry?;
+        let (found, below) = (entry.file_type()?, below.join(entry.file_name()));
+        let same = match kept.get(&below).map(|node| &node.kind) {
+            Some(Kind::Folder { .. }) => found.is_dir(),
+            Some(Kind::File { .. }) => found.is_file(),
+            Some(Kind::Link(target)) => found.is_symlink() && std::fs::read_link(entry.path())? == *target,
+            None => !(found.is_dir() || found.is_file() || found.is_symlink()),
+        };
+        match (same, found.is_dir()) {
+            (true, true) => clear(path, &below, kept)?,
+            (true, false) => {}
+            (false, true) => std::fs::remove_dir_all(entry.path())?,
+            (false, false) => std::fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
+}
+
 /// Writes one node to the ordinary disk.
 fn save(path: &Path, node: &Node) -> std::io::Result<()> {
     match &node.kind {
@@ -366,4 +401,75 @@ pub(crate) fn seed_of(seed: u64, place: usize) -> u64 {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(place as u64 + 1);
     rng.random()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn what_was_removed_meanwhile_is_not_left_below() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path();
+        for (name, text) in [
+            ("kept", "old"),
+            ("removed", "old"),
+            ("sub/removed", "old"),
+            ("now-a-folder", "old"),
+        ] {
+            std::fs::create_dir_all(path.join(name).parent().expect("a folder")).expect("writable");
+            std::fs::write(path.join(name), text).expect("writable");
+        }
+        std::fs::create_dir_all(path.join("gone/deep")).expect("writable");
+        std::os::unix::fs::symlink("old", path.join("link")).expect("writable");
+        let _socket = std::os::unix::net::UnixListener::bind(path.join("socket")).expect("a socket");
+        let mut image = Image::new(0, 0);
+        load(&mut image, path, ROOT).expect("loads");
+
+        let of = |image: &Image, folder, name: &str| image.lookup(folder, OsStr::new(name)).expect("there");
+        let kept = of(&image, ROOT, "kept");
+        image
+            .change(kept, Pages::touched(0, 3), |pages| pages.write(0, b"new"))
+            .expect("written");
+        for name in ["removed", "now-a-folder", "link"] {
+            image.unlink(ROOT, OsStr::new(name)).expect("removed");
+        }
+        let sub = of(&image, ROOT, "sub");
+        image.unlink(sub, OsStr::new("removed")).expect("removed");
+        let gone = of(&image, ROOT, "gone");
+        image.rmdir(gone, OsStr::new("deep")).expect("removed");
+        image.rmdir(ROOT, OsStr::new("gone")).expect("removed");
+        image
+            .make(ROOT, OsStr::new("now-a-folder"), Node::folder(0o755, 0, 0))
+            .expect("made");
+        let link = Node::new(Kind::Link("new".into()), 0o777, 0, 0);
+        image.make(ROOT, OsStr::new("link"), link).expect("made");
+        save_all(path, &image).expect("saves");
+
+        let mut left: Vec<String> = std::fs::read_dir(path)
+            .expect("readable")
+            .map(|entry| {
+                entry
+                    .expect("an entry")
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned()
+            })
+            .collect();
+        left.sort();
+        assert_eq!(left, ["kept", "link", "now-a-folder", "socket", "sub"]);
+        assert_eq!(std::fs::read(path.join("kept")).expect("readable"), b"new");
+        assert_eq!(
+            std::fs::read_link(path.join("link")).expect("a link"),
+            Path::new("new")
+        );
+        assert_eq!(std::fs::read_dir(path.join("sub")).expect("readable").count(), 0);
+        assert_eq!(
+            std::fs::read_dir(path.join("now-a-folder"))
+                .expect("readable")
+                .count(),
+            0
+        );
+    }
 }
