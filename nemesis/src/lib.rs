@@ -47,6 +47,7 @@ pub mod keeper;
 pub mod lab;
 pub mod link;
 pub mod node;
+pub mod out;
 pub mod plan;
 pub mod probe;
 pub mod record;

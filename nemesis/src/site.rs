@@ -100,6 +100,18 @@ impl Site {
         Ok(nemesis)
     }
 
+    /// Whether somebody has taken the cluster away: none of its containers is left, running or not. Of machines that
+    /// are not reached nobody knows.
+    ///
+    /// # Errors
+    /// If the engine does not say.
+    pub fn is_gone(&self) -> Result<bool, SiteError> {
+        match self {
+            Site::Project { project, .. } => Ok(!DockerBackend::has_containers(project)?),
+            Site::Machines { .. } => Ok(false),
+        }
+    }
+
     /// The file that describes it.
     pub fn described(&self) -> Option<&Path> {
         match self {

@@ -31,14 +31,14 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
     fs::create_dir_all(out).with_context(|| out.display().to_string())?;
     let target = out.join("history.edn");
     write_whole(&target, &edn(&history)?)?;
-    println!("{}", target.display());
+    nemesis::say!("{}", target.display());
     let results = args.run.join("results.json");
     if results.is_file() {
         let bytes = fs::read(&results).with_context(|| results.display().to_string())?;
         let json: Value = serde_json::from_slice(&bytes).with_context(|| results.display().to_string())?;
         let target = out.join("results.edn");
         write_whole(&target, format!("{}\n", Edn(&json)).as_bytes())?;
-        println!("{}", target.display());
+        nemesis::say!("{}", target.display());
     }
     Ok(0)
 }

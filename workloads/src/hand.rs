@@ -60,12 +60,12 @@ pub fn up(args: &UpArgs) -> Result<()> {
     let lines = BufReader::new(supervisor.stdout.take().expect("just piped")).lines();
     for line in lines.map_while(Result::ok) {
         if line == READY {
-            println!(
+            nemesis::say!(
                 "end it with `workloads down`; break it with `nemesis partition halves`, `nemesis kill n1`, ..."
             );
             return Ok(());
         }
-        println!("{line}");
+        nemesis::say!("{line}");
     }
     let _ = supervisor.wait();
     let said = std::fs::read_to_string(&log).unwrap_or_default();
@@ -157,7 +157,7 @@ pub fn down(store: &Path) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    println!(
+    nemesis::say!(
         "the {} cluster has ended; its logs and data are in {}",
         file.system,
         folder.display()
@@ -175,9 +175,11 @@ pub fn status(store: &Path) -> Result<()> {
     let Answer::Status(status) = answer else {
         bail!("the cluster's owner answers something else: {answer:?}")
     };
-    println!(
+    nemesis::say!(
         "{} in the {}, owned by process {}",
-        file.system, status.backend, file.owner
+        file.system,
+        status.backend,
+        file.owner
     );
     for (node, state) in &status.nodes {
         let place = file.nodes.iter().find(|other| other.id == *node);
@@ -187,12 +189,12 @@ pub fn status(store: &Path) -> Result<()> {
         } else {
             ""
         };
-        println!("{node} {url}  {state}{leads}");
+        nemesis::say!("{node} {url}  {state}{leads}");
     }
     for fault in &status.faults {
-        println!("fault {} {}: {}", fault.id, fault.fault, fault.description);
+        nemesis::say!("fault {} {}: {}", fault.id, fault.fault, fault.description);
     }
-    println!("logs and data: {}", folder.display());
+    nemesis::say!("logs and data: {}", folder.display());
     Ok(())
 }
 

@@ -153,7 +153,7 @@ impl Live {
             Some(screen) => {
                 let _ = screen.lines.println(line);
             }
-            None => println!("{line}"),
+            None => nemesis::say!("{line}"),
         }
     }
 
@@ -197,7 +197,7 @@ impl Live {
                 screen.progress.set_message(line);
                 screen.faults.set_message(faults);
             }
-            None => println!("{line}  [{faults}]"),
+            None => nemesis::say!("{line}  [{faults}]"),
         }
         inner.last = (now, counts);
         inner.next_plain = now + PLAIN_EVERY;

@@ -56,6 +56,37 @@ fn bad_arguments_are_254_and_name_what_was_wrong() {
 }
 
 #[test]
+fn what_the_system_said_is_said_once() {
+    let dir = folder();
+    let output = workloads(dir.path())
+        .args(["run", "--system", "no-such.toml"])
+        .output()
+        .expect("starts");
+    let (_, _, errors) = said(&output);
+    assert_eq!(errors.matches("No such file").count(), 1, "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let dir = folder();
+    for (args, code) in [(&["list"][..], 0), (&["run", "--nonsense"], 254)] {
+        let gone = || {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            writer
+        };
+        let status = workloads(dir.path())
+            .args(args)
+            .stdout(gone())
+            .stderr(gone())
+            .status()
+            .expect("starts");
+        assert_eq!(status.code(), Some(code), "{args:?}");
+    }
+}
+
+#[test]
 fn help_and_list_succeed() {
     let dir = folder();
     for args in [&["--help"][..], &["run", "--help"], &["list"], &["--version"]] {

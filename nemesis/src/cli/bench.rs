@@ -59,8 +59,8 @@ pub(super) fn run(parts: &[String], project: Option<&str>) -> anyhow::Result<boo
     for part in known.into_iter().filter(wanted) {
         if part == DOCKER {
             match docker(project) {
-                Ok(measured) => println!("{part:<18} {measured}"),
-                Err(why) if parts.is_empty() => println!("{part:<18} skipped: {why:#}"),
+                Ok(measured) => crate::say!("{part:<18} {measured}"),
+                Err(why) if parts.is_empty() => crate::say!("{part:<18} skipped: {why:#}"),
                 Err(why) => return Err(why),
             }
             continue;
@@ -112,7 +112,7 @@ pub(super) fn part(name: &str) -> anyhow::Result<bool> {
     };
     drop(lab);
     let _ = std::fs::remove_dir_all(&folder);
-    println!("{name:<18} {}", measured?);
+    crate::say!("{name:<18} {}", measured?);
     Ok(true)
 }
 

@@ -26,6 +26,10 @@ use crate::watchdog::Watchdog;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a warden without faults waits for more before it ends.
 const IDLE: Duration = Duration::from_secs(3);
+/// How often a warden looks whether its cluster is there still.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long a cluster that was taken away may take to be back, and be as broken as before.
+const AWAY: Duration = Duration::from_secs(30);
 
 /// A line to the nemesis of the running cluster.
 pub(super) struct Hand {
@@ -172,15 +176,92 @@ pub(super) fn warden(site: &str) -> anyhow::Result<bool> {
     let nemesis = Arc::new(Mutex::new(nemesis));
     let keeper = Keeper::start(Arc::clone(&nemesis))?;
     let server = Server::start(&folder, Arc::clone(&nemesis))?;
-    let mut idle_since = Instant::now();
-    while idle_since.elapsed() < IDLE {
+    let mut vigil = Vigil::begin(Instant::now());
+    let why = loop {
         std::thread::sleep(Duration::from_millis(200));
-        if !nemesis.lock().in_force().is_empty() || server.is_busy() {
-            idle_since = Instant::now();
+        let wanted = !nemesis.lock().in_force().is_empty() || server.is_busy();
+        // What cannot be asked may yet be there.
+        let gone = || site.is_gone().unwrap_or(false);
+        if let Some(why) = vigil.over(Instant::now(), wanted, gone) {
+            break why;
         }
+    };
+    if why == Over::Gone {
+        crate::complain!("{site} was taken away with faults in force; they are gone with it");
     }
     drop(server);
     drop(keeper);
     watchdog.dismiss();
     Ok(true)
+}
+
+/// Why a warden ends.
+#[derive(Debug, PartialEq, Eq)]
+enum Over {
+    /// Nobody wants anything of it.
+    Idle,
+    /// Its cluster is there no more.
+    Gone,
+}
+
+/// How long a warden has had nothing to do, or no cluster.
+#[derive(Debug)]
+struct Vigil {
+    wanted: Instant,
+    looked: Instant,
+    seen: Instant,
+}
+
+impl Vigil {
+    fn begin(now: Instant) -> Vigil {
+        Vigil {
+            wanted: now,
+            looked: now,
+            seen: now,
+        }
+    }
+
+    fn over(&mut self, now: Instant, wanted: bool, gone: impl FnOnce() -> bool) -> Option<Over> {
+        if wanted {
+            self.wanted = now;
+        }
+        if now - self.wanted >= IDLE {
+            return Some(Over::Idle);
+        }
+        if now - self.looked >= LOOK {
+            self.looked = now;
+            if !gone() {
+                self.seen = now;
+            }
+        }
+        (now - self.seen >= AWAY + LOOK).then_some(Over::Gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After how many seconds a warden ends, and why, that is wanted and has its cluster as these say; a minute at most.
+    fn ends(wanted: impl Fn(u64) -> bool, gone: impl Fn(u64) -> bool) -> Option<(u64, Over)> {
+        let begun = Instant::now();
+        let mut vigil = Vigil::begin(begun);
+        (1..=60).find_map(|second| {
+            let now = begun + Duration::from_secs(second);
+            vigil
+                .over(now, wanted(second), || gone(second))
+                .map(|why| (second, why))
+        })
+    }
+
+    #[test]
+    fn a_warden_ends_when_nobody_wants_it_or_its_cluster_was_taken_away() {
+        assert_eq!(ends(|_| true, |_| false), None);
+        assert_eq!(ends(|_| false, |_| false), Some((3, Over::Idle)));
+        assert_eq!(ends(|second| second < 10, |_| false), Some((12, Over::Idle)));
+        // Taken down under a fault, and not put up again.
+        assert_eq!(ends(|_| true, |second| second > 7), Some((40, Over::Gone)));
+        // Made anew soon enough.
+        assert_eq!(ends(|_| true, |second| (7..30).contains(&second)), None);
+    }
 }

@@ -60,13 +60,13 @@ pub(super) fn run(args: &LabArgs) -> anyhow::Result<bool> {
     nemesis.observe(move |record| match record {
         Record::Crashed { node, status } => {
             let how = status.map_or_else(String::new, |status| format!(" ({status})"));
-            eprintln!("{node} died without being told to{how}");
+            crate::complain!("{node} died without being told to{how}");
             watched
                 .log_tail(node, 5)
                 .iter()
-                .for_each(|line| eprintln!("  {node} | {line}"));
+                .for_each(|line| crate::complain!("  {node} | {line}"));
         }
-        Record::Trouble { message } => eprintln!("{message}"),
+        Record::Trouble { message } => crate::complain!("{message}"),
         _ => {}
     });
     let nemesis = Arc::new(Mutex::new(nemesis));
@@ -81,13 +81,13 @@ pub(super) fn run(args: &LabArgs) -> anyhow::Result<bool> {
             .iter()
             .filter_map(|port| Some(format!("{port} at {}", lab.forwarded(node, *port)?)))
             .collect();
-        println!(
+        crate::say!(
             "{node} {} {}",
             lab.address(node).expect("a node of this lab"),
             ports.join(", ")
         );
     }
-    println!(
+    crate::say!(
         "ready; nemesis --cluster {} finds it; Ctrl-C ends it",
         args.dir.display()
     );

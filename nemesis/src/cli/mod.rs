@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => {
             if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-                eprintln!("nemesis: {}", one_line(&error, "nemesis"));
+                crate::complain!("nemesis: {}", one_line(&error, "nemesis"));
             } else {
                 // Nothing can be done if even the help cannot be printed.
                 let _ = error.print();
@@ -88,7 +88,7 @@ fn report(outcome: anyhow::Result<bool>) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(NOT_AS_WANTED),
         Err(error) => {
-            eprintln!("nemesis: {error:#}");
+            crate::complain!("nemesis: {}", crate::out::chain(&error));
             ExitCode::from(if error.is::<BadInput>() {
                 BAD_INPUT
             } else {
@@ -158,9 +158,9 @@ fn would_undo(question: &Question, answer: Answer, json: bool) -> anyhow::Result
         return Err(bad(NemesisError::NotInForce(*id)));
     }
     if json {
-        println!("{}", serde_json::to_string(&meant)?);
+        crate::say!("{}", serde_json::to_string(&meant)?);
     } else {
-        print!("{}", show::would_undo(question, &meant, &status));
+        crate::out::text(show::would_undo(question, &meant, &status));
     }
     Ok(true)
 }
@@ -174,7 +174,7 @@ fn finish(question: &Question, answer: Answer, json: bool) -> anyhow::Result<boo
         });
     }
     if json {
-        println!("{}", serde_json::to_string(&answer)?);
+        crate::say!("{}", serde_json::to_string(&answer)?);
     } else {
         show::answer(question, &answer);
     }
@@ -193,10 +193,13 @@ fn watch(args: &Args, every: Span) -> anyhow::Result<bool> {
         let answer = hand.ask(&Question::Status)?;
         if std::io::stdout().is_terminal() && !args.json {
             // Home, and clear to the end of the screen.
-            print!("\x1b[H\x1b[2J");
+            crate::out::text("\x1b[H\x1b[2J");
         }
         finish(&Question::Status, answer, args.json)?;
         drop(hand);
+        if !crate::out::is_read() {
+            return Ok(true);
+        }
         std::thread::sleep(every.0.max(Duration::from_millis(100)));
     }
 }
@@ -225,9 +228,9 @@ fn print_plan(args: &PlanArgs) -> anyhow::Result<bool> {
     };
     let plan = Plan::make(args.seed, &options).map_err(bad)?;
     if args.save {
-        print!("{}", plan.to_json());
+        crate::out::text(plan.to_json());
     } else {
-        print!("{plan}");
+        crate::out::text(&plan);
     }
     Ok(true)
 }
@@ -238,7 +241,7 @@ fn play(args: &Args, file: &std::path::Path) -> anyhow::Result<bool> {
     let plan = Plan::from_json(&text.map_err(|error| bad(format!("{error:#}")))?)
         .map_err(|error| bad(format!("{}: {error}", file.display())))?;
     if args.dry_run {
-        print!("{plan}");
+        crate::out::text(&plan);
         return Ok(true);
     }
     let started = std::time::Instant::now();

@@ -13,64 +13,64 @@ use crate::record::{InForce, Status};
 pub(super) fn answer(question: &Question, answer: &Answer) {
     match answer {
         Answer::Able => {}
-        Answer::Status(status) => print!("{}", matrix(status)),
+        Answer::Status(status) => crate::out::text(matrix(status)),
         Answer::Applied(applied) => {
-            println!("{applied}");
+            crate::say!("{applied}");
             if let Question::Apply {
                 lasting: Some(lasting),
                 ..
             } = question
             {
-                println!("undone by itself after {lasting}");
+                crate::say!("undone by itself after {lasting}");
             } else if !applied.over && matches!(applied.fault, Fault::Restart { .. }) {
-                println!(
+                crate::say!(
                     "one after the other; `nemesis undo {}` leaves the rest alone",
                     applied.id.0
                 );
             } else if !applied.over {
-                println!("until `nemesis undo {}` or `nemesis heal`", applied.id.0);
+                crate::say!("until `nemesis undo {}` or `nemesis heal`", applied.id.0);
             }
             seen(&applied.seen);
         }
         Answer::Preview { effect, sentence } => {
-            println!("would hit: {sentence}");
-            print!("{}", effect_lines(effect));
+            crate::say!("would hit: {sentence}");
+            crate::out::text(effect_lines(effect));
             if matches!(
                 question,
                 Question::Preview {
                     fault: Fault::KillElection
                 }
             ) {
-                println!("  and whoever is seen to stand for election then: kill");
+                crate::say!("  and whoever is seen to stand for election then: kill");
             }
         }
         Answer::Undone(undone) => {
-            println!("{undone}");
+            crate::say!("{undone}");
             seen(&undone.seen);
         }
         Answer::Resumed { seen: probes } => seen(probes),
         Answer::Healed(healed) => {
             if healed.undone.is_empty() {
-                println!("nothing was in force");
+                crate::say!("nothing was in force");
             }
             for undone in &healed.undone {
-                println!("{undone}");
+                crate::say!("{undone}");
             }
             let wrong: Vec<&Probe> = healed.seen.iter().filter(|probe| !probe.as_wanted()).collect();
             if wrong.is_empty() {
-                println!("healed: every link carries packets, every node runs");
+                crate::say!("healed: every link carries packets, every node runs");
             } else {
-                println!("NOT healed:");
-                wrong.iter().for_each(|probe| println!("  {probe}"));
+                crate::say!("NOT healed:");
+                wrong.iter().for_each(|probe| crate::say!("  {probe}"));
             }
         }
-        Answer::Refused { message, .. } => println!("refused: {message}"),
+        Answer::Refused { message, .. } => crate::say!("refused: {message}"),
     }
 }
 
 fn seen(probes: &[Probe]) {
     for probe in probes {
-        println!("  seen: {probe}");
+        crate::say!("  seen: {probe}");
     }
 }
 
@@ -217,13 +217,13 @@ fn in_force(fault: &InForce) -> String {
 /// Prints the doctor's table.
 pub(super) fn findings(findings: &[Finding], json: bool) {
     if json {
-        println!("{}", serde_json::to_string(findings).expect("plain data"));
+        crate::say!("{}", serde_json::to_string(findings).expect("plain data"));
         return;
     }
     for finding in findings {
         match &finding.why_not {
-            None => println!("ok  {:<28} {}", finding.what, finding.gives),
-            Some(why) => println!("no  {:<28} {}; {}", finding.what, why.reason, why.mend),
+            None => crate::say!("ok  {:<28} {}", finding.what, finding.gives),
+            Some(why) => crate::say!("no  {:<28} {}; {}", finding.what, why.reason, why.mend),
         }
     }
 }

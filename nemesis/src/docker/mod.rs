@@ -94,6 +94,14 @@ pub struct DockerBackend {
 }
 
 impl DockerBackend {
+    /// Whether a compose project has containers, running or not.
+    ///
+    /// # Errors
+    /// If the engine does not say.
+    pub(crate) fn has_containers(project: &str) -> Result<bool, DockerError> {
+        Ok(!engine::containers(project)?.is_empty())
+    }
+
     /// The containers of a compose project; of the only one if none is named.
     /// Each service is a node of its name.
     ///

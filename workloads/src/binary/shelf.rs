@@ -65,7 +65,7 @@ impl Shelf {
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    eprintln!("waiting for {for_whom}");
+                    nemesis::complain!("waiting for {for_whom}");
                     file.lock()?;
                 }
                 Err(TryLockError::Error(error)) => return Err(error),

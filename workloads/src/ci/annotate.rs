@@ -57,7 +57,7 @@ pub fn annotate(args: &AnnotateArgs) -> Result<()> {
         });
     let runs = runs(&args.paths)?;
     for remark in runs.iter().flat_map(remarks) {
-        println!("{}", remark.said(form));
+        nemesis::say!("{}", remark.said(form));
     }
     let Some(path) = &args.summary else { return Ok(()) };
     let cannot = || format!("cannot add to the summary {}", path.display());

@@ -120,10 +120,10 @@ pub fn bundle(args: &BundleArgs) -> Result<()> {
     }
     let text = tally.text(args.cap);
     fs::write(out.join(LIST), &text).with_context(|| format!("cannot write {}", out.join(LIST).display()))?;
-    println!("{}", text.lines().next().unwrap_or_default());
-    println!("in {}", out.display());
+    nemesis::say!("{}", text.lines().next().unwrap_or_default());
+    nemesis::say!("in {}", out.display());
     for (name, size) in tally.dropped.iter().take(LISTED) {
-        println!("dropped, too large for what was left: {name} ({})", human(*size));
+        nemesis::say!("dropped, too large for what was left: {name} ({})", human(*size));
     }
     Ok(())
 }

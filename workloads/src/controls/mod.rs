@@ -120,21 +120,21 @@ pub fn run(args: &ControlsArgs) -> Result<u8> {
         // The last round is whole: a new one begins.
         found.retain(|old| !rows.iter().any(|row| row.name == old.row));
     } else if !found.is_empty() {
-        println!("going on where {} stopped (--fresh begins anew)", file.display());
+        nemesis::say!("going on where {} stopped (--fresh begins anew)", file.display());
     }
     let attempts = Attempts::new()?;
     while let Some((round, row)) = wanted(&found) {
-        println!(
+        nemesis::say!(
             "{:<34} round {round}: workloads {}",
             row.name,
             row.arguments().join(" ")
         );
         let Some(one) = carry_out(row, round, &folder, &attempts)? else {
-            println!("stopped; the same command goes on");
+            nemesis::say!("stopped; the same command goes on");
             return Ok(2);
         };
         let as_expected = one.verdict.is(row.expected);
-        println!(
+        nemesis::say!(
             "{:<34} {} {} in {:.0} s{}",
             "",
             if as_expected {
@@ -150,7 +150,7 @@ pub fn run(args: &ControlsArgs) -> Result<u8> {
         write_whole(&file, &serde_json::to_vec_pretty(&found).context(FILE)?)?;
     }
     let text = as_table(&rows, &found);
-    println!("\n{text}");
+    nemesis::say!("\n{text}");
     write_whole(&folder.join("controls.md"), text.as_bytes())?;
     let of_rows = || {
         found

@@ -203,21 +203,21 @@ pub(super) fn conclude(dir: &Path, check_limit: Duration, signals: Option<&Signa
     write_whole(&dir.join("junit.xml"), report::junit(&input).as_bytes())?;
     write_whole(&dir.join("summary.md"), report::summary(&input).as_bytes())?;
 
-    println!("\n{sentence}");
+    nemesis::say!("\n{sentence}");
     if let Some(cause) = &cause {
-        println!("Cause: {}: {}", cause.class.replace('-', " "), cause.sentence);
+        nemesis::say!("Cause: {}: {}", cause.class.replace('-', " "), cause.sentence);
     }
     if let Some(share) = conduct.available.share() {
-        println!(
+        nemesis::say!(
             "{:.1} % of the operations at nodes of a connected majority succeeded",
             share * 100.0
         );
     }
     if outcome == RunOutcome::Unknown {
-        doubts.iter().for_each(|doubt| println!("  - {doubt}"));
+        doubts.iter().for_each(|doubt| nemesis::say!("  - {doubt}"));
     }
     if !particulars.again.is_empty() && outcome != RunOutcome::Valid {
-        println!("again: {}", particulars.again);
+        nemesis::say!("again: {}", particulars.again);
     }
     Ok(match outcome {
         RunOutcome::Valid => 0,
@@ -299,8 +299,8 @@ pub fn analyze(path: &Path, check_limit: Duration) -> Result<u8> {
         );
     }
     let code = conclude(dir, check_limit, None)?;
-    println!("report: {}", dir.join("report.html").display());
-    println!("{}", last_line(code));
+    nemesis::say!("report: {}", dir.join("report.html").display());
+    nemesis::say!("{}", last_line(code));
     Ok(code)
 }
 

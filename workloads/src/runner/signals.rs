@@ -39,7 +39,7 @@ impl Signals {
                 };
                 if told.borrow().is_some() {
                     live.finish();
-                    eprintln!("{name} again: ending without a verdict");
+                    nemesis::complain!("{name} again: ending without a verdict");
                     std::process::exit(FAILURE);
                 }
                 live.say(&format!(

@@ -74,11 +74,11 @@ async fn serve(server: Arc<Server>, address: SocketAddr) -> Result<()> {
         .with_context(|| format!("cannot listen on {address} (choose another with --listen)"))?;
     let local = listener.local_addr().context("the address")?;
     if !local.ip().is_loopback() {
-        eprintln!(
+        nemesis::complain!(
             "workloads: {local} can be reached from elsewhere: whoever reaches it reads every run, log and setting in the store; there are no passwords"
         );
     }
-    println!("http://{local}  (Ctrl-C ends it)");
+    nemesis::say!("http://{local}  (Ctrl-C ends it)");
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         // Who comes while there is no room waits in the kernel's queue.
