@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use checker::history::{Header, Nanos, ProcessId, Value};
 use checker::{CheckOptions, Monitor, Status};
-use workloads::generator::{Context, Generator, Invocation, Next};
+use workloads::generator::{Context, Generator, Invocation, KeyChoice, Next};
 use workloads::recorder::Recorder;
 use workloads::system::Outcome;
 use workloads::workload::{LoadOptions, Workload};
@@ -69,6 +69,7 @@ fn measure(workload: &Workload, records: bool, judges: bool) -> f64 {
     let options = LoadOptions {
         seed: 1,
         keys: 50,
+        choice: KeyChoice::Uniform,
         operations_per_key: 400,
         appends: true,
         deletes: true,

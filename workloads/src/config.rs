@@ -15,9 +15,9 @@ use serde::Serialize;
 
 use crate::cli::{ClusterKind, RunArgs};
 use crate::cluster::DOCKER_NODES;
-use crate::generator::Pace;
+use crate::generator::{Arrivals, KeyChoice, Pace};
 use crate::system::{System, nearest};
-use crate::workload::Workload;
+use crate::workload::{Load, LoadOptions, Reserved, Workload, reserve};
 
 /// The faults of a run that names none, as far as the cluster can do them. Measured: these catch most planted
 /// bugs in the least time (docs/bugs/README.md). They aim at leaders, and are few enough for each to come in
@@ -74,14 +74,20 @@ pub struct RunConfig {
     pub rate: f64,
     /// Open or closed loop.
     pub pace: Pace,
+    /// How operations follow each other.
+    pub arrivals: Arrivals,
     /// Clients.
     pub concurrency: usize,
+    /// Those of them that do one operation only.
+    pub reserve: Vec<Reserved>,
     /// Nodes.
     pub nodes: usize,
     /// Decides every choice.
     pub seed: u64,
     /// Keys in use at any time.
     pub keys: usize,
+    /// How unequal they are.
+    pub key_choice: KeyChoice,
     /// Operations after which a key retires.
     pub operations_per_key: u32,
     /// A client's patience.
@@ -108,10 +114,14 @@ struct TestFile<'a> {
     time_limit_s: f64,
     rate: f64,
     open_loop: bool,
+    arrivals: String,
     concurrency: usize,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reserve: Vec<String>,
     nodes: usize,
     seed: u64,
     keys: usize,
+    key_distribution: String,
     ops_per_key: u32,
     timeout_s: f64,
     check_limit_s: f64,
@@ -183,7 +193,7 @@ impl RunConfig {
         if args.bug.is_some() && system.node.cargo.is_none() {
             bail!("--bug plants bugs in kvnode only, not in {}", system.name);
         }
-        Ok(Self {
+        let config = Self {
             system_name: args.system.clone(),
             system,
             workload: args.workload,
@@ -197,20 +207,45 @@ impl RunConfig {
             time_limit: args.time_limit,
             rate: args.rate,
             pace: if args.open_loop { Pace::Open } else { Pace::Closed },
+            arrivals: args.arrivals,
             concurrency: usize::from(args.concurrency),
+            reserve: args.reserve.clone(),
             nodes: usize::from(args.nodes),
             // Short enough to be read over a shoulder and typed again.
             seed: args
                 .seed
                 .unwrap_or_else(|| rand::make_rng::<rand::rngs::ChaCha12Rng>().random_range(0..1_000_000)),
             keys: usize::from(args.keys),
+            key_choice: args.key_distribution,
             operations_per_key: args.ops_per_key,
             timeout: args.timeout,
             keep_going: args.keep_going,
             bug: args.bug.clone(),
             check_limit: args.check_limit,
             store: args.store.clone(),
-        })
+        };
+        if let Err(why) = config.clients() {
+            bail!("--reserve {}: {why}", config.reserved());
+        }
+        Ok(config)
+    }
+
+    /// What the clients do, at nobody's pace.
+    ///
+    /// # Errors
+    /// When clients are reserved that there are not, or for what the workload does not do.
+    pub fn clients(&self) -> Result<Box<dyn Load>, String> {
+        let options = LoadOptions {
+            choice: self.key_choice,
+            ..LoadOptions::for_system(&self.system, self.seed, self.keys, self.operations_per_key)
+        };
+        reserve((self.workload.load)(&options), &self.reserve, self.concurrency)
+    }
+
+    /// The clients that are reserved, as they are typed.
+    fn reserved(&self) -> String {
+        let words: Vec<String> = self.reserve.iter().map(Reserved::to_string).collect();
+        words.join(",")
     }
 
     /// The name of the test, as its folder in the store: `kvnode-register`.
@@ -235,6 +270,20 @@ impl RunConfig {
             Pace::Closed => "closed loop",
             Pace::Open => "open loop",
         };
+        let arrivals = match self.arrivals {
+            Arrivals::Even => String::new(),
+            Arrivals::Stagger => ", at random intervals".to_owned(),
+            Arrivals::Burst(size) => format!(", in bursts of {size}"),
+        };
+        let clients = if self.reserve.is_empty() {
+            self.concurrency.to_string()
+        } else {
+            format!("{}, of them {} only", self.concurrency, self.reserved())
+        };
+        let unequal = match self.key_choice {
+            KeyChoice::Uniform => String::new(),
+            choice => format!(", {choice}"),
+        };
         let mut settings = vec![
             ("system", self.system.name.clone()),
             ("workload", self.workload.name.to_owned()),
@@ -247,13 +296,16 @@ impl RunConfig {
                 },
             ),
             ("time limit", format!("{:?}", self.time_limit)),
-            ("rate", format!("{} operations a second, {pace}", self.rate)),
-            ("clients", self.concurrency.to_string()),
+            (
+                "rate",
+                format!("{} operations a second, {pace}{arrivals}", self.rate),
+            ),
+            ("clients", clients),
             ("client timeout", format!("{:?}", self.timeout)),
             (
                 "keys",
                 format!(
-                    "{} at a time, {} operations each",
+                    "{} at a time, {} operations each{unequal}",
                     self.keys, self.operations_per_key
                 ),
             ),
@@ -304,6 +356,15 @@ impl RunConfig {
         option("ops-per-key", self.operations_per_key.to_string());
         option("timeout", format!("{}s", self.timeout.as_secs_f64()));
         option("seed", self.seed.to_string());
+        if self.arrivals != Arrivals::Even {
+            option("arrivals", self.arrivals.to_string());
+        }
+        if !self.reserve.is_empty() {
+            option("reserve", self.reserved());
+        }
+        if self.key_choice != KeyChoice::Uniform {
+            option("key-distribution", self.key_choice.to_string());
+        }
         if self.at_once > 1 {
             option("at-once", self.at_once.to_string());
         }
@@ -337,10 +398,13 @@ impl RunConfig {
             time_limit_s: self.time_limit.as_secs_f64(),
             rate: self.rate,
             open_loop: self.pace == Pace::Open,
+            arrivals: self.arrivals.to_string(),
             concurrency: self.concurrency,
+            reserve: self.reserve.iter().map(Reserved::to_string).collect(),
             nodes: self.nodes,
             seed: self.seed,
             keys: self.keys,
+            key_distribution: self.key_choice.to_string(),
             ops_per_key: self.operations_per_key,
             timeout_s: self.timeout.as_secs_f64(),
             check_limit_s: self.check_limit.as_secs_f64(),
@@ -533,8 +597,16 @@ mod tests {
             {"at":"1s","fault":{"fault":"kill","target":"one"},"lasting":"2s","recovery":"0s"}]}"#;
         fs::write(&plan, text).expect("written");
         let plan = plan.to_str().expect("text");
-        let cases: [&[&str]; 4] = [
+        let cases: [&[&str]; 5] = [
             &["--nemesis", "none"],
+            &[
+                "--arrivals",
+                "burst:50",
+                "--reserve",
+                "4:get,1:set",
+                "--key-distribution",
+                "zipf:1.1",
+            ],
             &[
                 "--nemesis",
                 "kill,pause",
@@ -566,6 +638,7 @@ mod tests {
             let first = config(&words);
             let second = config(&first.arguments());
             assert_eq!(first.to_toml(), second.to_toml(), "{words:?}");
+            assert_eq!(first.settings(), second.settings(), "{words:?}");
             assert_eq!(first.faults, second.faults, "{words:?}");
             assert_eq!(
                 (first.at_once, first.keep_going, first.net),
@@ -584,6 +657,35 @@ mod tests {
         ] {
             assert_eq!(quoted(word), expected);
         }
+    }
+
+    #[test]
+    fn what_shapes_the_load_is_told_and_what_cannot_be_is_refused() {
+        let typed = |words: &[&str]| names(&[&["run", "--workload", "register"], words].concat());
+        let shaped = typed(&[
+            "--arrivals",
+            "burst:50",
+            "--reserve",
+            "4:get",
+            "--key-distribution",
+            "zipf",
+            "--rate",
+            "10",
+        ]);
+        let settings: std::collections::BTreeMap<String, String> =
+            config(&shaped).settings().into_iter().collect();
+        assert_eq!(
+            settings["rate"],
+            "10 operations a second, closed loop, in bursts of 50"
+        );
+        assert_eq!(settings["clients"], "30, of them 4:get only");
+        assert_eq!(settings["keys"], "10 at a time, 400 operations each, zipf:1");
+        let words = [vec!["workloads".to_owned()], typed(&["--reserve", "31:get"])].concat();
+        let Some(Command::Run(args)) = Cli::try_parse_from(words).expect("understood").command else {
+            panic!("a run")
+        };
+        let refused = RunConfig::new(&args).expect_err("too many");
+        assert!(refused.to_string().starts_with("--reserve 31:get: "), "{refused}");
     }
 
     fn names(words: &[&str]) -> Vec<String> {

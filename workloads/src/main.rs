@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             if error.use_stderr() {
-                eprintln!("workloads: {}", one_line(&error));
+                nemesis::complain!("workloads: {}", one_line(&error));
                 return ExitCode::from(BAD_INPUT);
             }
             let _ = error.print();
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
             .and_then(|failing| failing.reduce(&args).map_err(|error| (FAILURE, error))),
         Some(Command::Serve(args)) => serve::run(&args).map_err(|error| (BAD_INPUT, error)),
         Some(Command::Export(args)) => export::run(&args).map_err(|error| (BAD_INPUT, error)),
-        Some(Command::Doctor(args)) => System::find(&args.system)
+        Some(Command::Doctor(args)) => System::find(args.system())
             .map_err(|error| (BAD_INPUT, error.into()))
             .and_then(|system| doctor::run(&args, &system).map_err(|error| (FAILURE, error))),
         Some(Command::Controls(args)) => controls::run(&args).map_err(|error| (BAD_INPUT, error)),
@@ -65,14 +65,14 @@ fn main() -> ExitCode {
         Some(Command::Annotate(args)) => told(ci::annotate(&args)),
         Some(Command::Bundle(args)) => told(ci::bundle(&args)),
         Some(Command::List) => {
-            print!("{}", list::text());
+            nemesis::out::text(list::text());
             Ok(0)
         }
     };
     match code {
         Ok(code) => ExitCode::from(code),
         Err((code, error)) => {
-            eprintln!("workloads: {error:#}");
+            nemesis::complain!("workloads: {}", nemesis::out::chain(&error));
             ExitCode::from(code)
         }
     }

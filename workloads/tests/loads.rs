@@ -2,6 +2,7 @@
 
 mod program;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use program::{said, workloads};
@@ -70,12 +71,92 @@ fn what_is_watched_counted_and_moved_at_once_is_valid_and_evidence() {
         .filter_map(|event| event["value"].as_array())
         .map(Vec::len)
         .sum();
-    let nodes: std::collections::BTreeSet<&str> =
-        told.iter().filter_map(|event| event["node"].as_str()).collect();
+    let nodes: BTreeSet<&str> = told.iter().filter_map(|event| event["node"].as_str()).collect();
     assert!(
         changes > 50 && nodes.len() == 3,
         "{changes} changes told by {nodes:?}"
     );
+}
+
+/// What shapes the load is in the history, told in the results, and comes again with the command that repeats it.
+#[test]
+fn bursts_reserved_clients_and_unequal_keys_are_as_they_were_asked_for() {
+    const BURST: usize = 30;
+    let dir = program::folder();
+    let shaped = [
+        "--nemesis",
+        "none",
+        "--rate",
+        "300",
+        "--time-limit",
+        "2s",
+        "--open-loop",
+        "--arrivals",
+        "burst:30",
+        "--reserve",
+        "2:get,1:set",
+        "--key-distribution",
+        "zipf:1.5",
+        "--ops-per-key",
+        "100000",
+    ];
+    let results = run(dir.path(), "register", &shaped, 0);
+    let setting = |name: &str| {
+        let settings = results["settings"].as_object().expect("by name");
+        settings[name].as_str().expect("text").to_owned()
+    };
+    assert_eq!(
+        setting("rate"),
+        "300 operations a second, open loop, in bursts of 30"
+    );
+    assert_eq!(setting("clients"), "9, of them 2:get,1:set only");
+    assert!(setting("keys").ends_with(", zipf:1.5"), "{}", setting("keys"));
+    let again = results["again"].as_str().expect("a command");
+    for flags in [
+        "--arrivals burst:30",
+        "--reserve 2:get,1:set",
+        "--key-distribution zipf:1.5",
+    ] {
+        assert!(again.contains(flags), "{again}");
+    }
+
+    let history = std::fs::read_to_string(dir.path().join("store/latest/history.jsonl")).expect("read");
+    let events = history.lines().skip(1);
+    let events = events.map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    // What the nemesis or the runner notes ends the load at the latest.
+    let load: Vec<serde_json::Value> = events
+        .take_while(|event| event["f"] != "load-over")
+        .filter(|event| event["type"] == "invoke")
+        .collect();
+    let (mut bursts, mut keys) = (BTreeMap::<u64, usize>::new(), BTreeMap::<&str, usize>::new());
+    let mut by_client = BTreeMap::<u64, BTreeSet<&str>>::new();
+    for event in &load {
+        *bursts
+            .entry(event["intended"].as_u64().expect("due"))
+            .or_default() += 1;
+        *keys.entry(event["key"].as_str().expect("a key")).or_default() += 1;
+        let client = event["process"].as_u64().expect("a client") % 9;
+        by_client
+            .entry(client)
+            .or_default()
+            .insert(event["f"].as_str().expect("a name"));
+    }
+    let whole = bursts.values().filter(|count| **count == BURST).count();
+    assert!(bursts.len() >= 10 && whole >= bursts.len() - 1, "{bursts:?}");
+    let does = |fs: &[&'static str]| BTreeSet::from_iter(fs.iter().copied());
+    for (client, fs) in &by_client {
+        let expected = match client {
+            0 | 1 => does(&["get"]),
+            2 => does(&["set"]),
+            _ => does(&["get", "set"]),
+        };
+        assert!(fs.is_subset(&expected), "client {client} did {fs:?}");
+    }
+    assert_eq!(by_client[&0], does(&["get"]));
+    assert_eq!(by_client[&2], does(&["set"]));
+    // Of ten keys at 1/n^1.5 the first has half of all; alike, each would have a tenth.
+    let most = keys.values().max().expect("some");
+    assert!(most * 3 > load.len(), "{keys:?}");
 }
 
 #[test]

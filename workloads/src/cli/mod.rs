@@ -9,8 +9,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ci::{AnnotateArgs, BundleArgs};
+use crate::generator::{Arrivals, KeyChoice};
 use crate::scorecard::Against;
-use crate::workload::{WORKLOADS, Workload};
+use crate::workload::{Reserved, WORKLOADS, Workload};
 
 pub use look::{ExportArgs, ServeArgs};
 pub use many::{ManyArgs, MatrixArgs, ReduceArgs, ReductionArgs, SoakArgs};
@@ -62,7 +63,7 @@ pub enum Command {
     ///
     /// Examples:
     ///   workloads soak --runs 100 --time-limit 60s
-    ///   workloads soak --runs 1000 --budget 8h --stop-on-first --reduce
+    ///   workloads soak --runs 1000 --budget 8h --stop-on-first
     ///   workloads soak --system systems/etcd.toml --workload append --nemesis kill,partition
     #[command(verbatim_doc_comment)]
     Soak(SoakArgs),
@@ -157,9 +158,15 @@ pub struct RunArgs {
     /// Charge a stalled store for what was due meanwhile: the load does not wait for answers to be due
     #[arg(long)]
     pub open_loop: bool,
+    /// How operations follow each other at that rate: even, stagger (random intervals), burst:N (N at once)
+    #[arg(long, default_value_t = Arrivals::Even, value_name = "HOW")]
+    pub arrivals: Arrivals,
     /// Clients, spread over the nodes
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=4096), value_name = "N")]
     pub concurrency: u16,
+    /// Of the clients so many do one operation only, as 4:get,2:cas; the others do everything
+    #[arg(long, value_delimiter = ',', value_name = "N:OPERATION,...")]
+    pub reserve: Vec<Reserved>,
     /// Nodes of the cluster
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50), value_name = "N")]
     pub nodes: u8,
@@ -169,6 +176,9 @@ pub struct RunArgs {
     /// Keys in use at any time
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..), value_name = "N")]
     pub keys: u16,
+    /// How often each of them is asked for: uniform, zipf, or zipf:1.1 with an exponent
+    #[arg(long, default_value_t = KeyChoice::Uniform, value_name = "HOW")]
+    pub key_distribution: KeyChoice,
     /// Operations after which a key is left alone for a fresh one
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub ops_per_key: u32,
@@ -278,8 +288,16 @@ fn workload(name: &str) -> Result<&'static Workload, String> {
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArgs {
     /// The store to examine: a shipped name (see `list`) or the path of a system file
-    #[arg(long, value_name = "NAME|FILE")]
-    pub system: String,
+    #[arg(
+        id = "system",
+        long = "system",
+        value_name = "NAME|FILE",
+        required_unless_present = "named"
+    )]
+    system: Option<String>,
+    /// The same without its flag
+    #[arg(id = "named", value_name = "NAME|FILE", conflicts_with = "system")]
+    named: Option<String>,
     /// Nodes of the cluster; more than one for stores that serve only so. The first is examined
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=50), value_name = "N")]
     pub nodes: u8,
@@ -289,6 +307,15 @@ pub struct DoctorArgs {
     /// Folder that keeps the runs
     #[arg(long, default_value = "store", env = "ORDEAL_STORE", value_name = "DIR")]
     pub store: PathBuf,
+}
+
+impl DoctorArgs {
+    /// The store to examine.
+    #[must_use]
+    pub fn system(&self) -> &str {
+        let named = self.system.as_deref().or(self.named.as_deref());
+        named.expect("one of the two is required")
+    }
 }
 
 /// Flags of `controls`.
@@ -408,6 +435,19 @@ mod tests {
             assert!(!line.contains('\n') && line.contains("--help"), "{line}");
             assert!(!line.contains("error:") && !line.contains("Usage"), "{line}");
         }
+    }
+
+    #[test]
+    fn a_doctor_is_told_whom_to_examine_with_or_without_a_flag() {
+        for words in [&["doctor", "etcd"][..], &["doctor", "--system", "etcd"]] {
+            let typed = [&["workloads"], words].concat();
+            match Cli::try_parse_from(typed).expect("understood").command {
+                Some(Command::Doctor(args)) => assert_eq!(args.system(), "etcd"),
+                other => panic!("{other:?}"),
+            }
+        }
+        let both = ["workloads", "doctor", "etcd", "--system", "nats"];
+        assert!(Cli::try_parse_from(both).is_err());
     }
 
     #[test]

@@ -79,12 +79,12 @@ pub fn run(args: &DoctorArgs, system: &System) -> Result<u8> {
     dir.finish().context("the links of the store")?;
     let findings = findings?;
     for finding in &findings {
-        println!("  ! [operation.{}] {}", finding.operation, finding.message);
+        nemesis::say!("  ! [operation.{}] {}", finding.operation, finding.message);
     }
     match findings.len() {
-        0 => println!("{}: nothing to mend", args.system),
-        1 => println!("{}: one thing to mend", args.system),
-        n => println!("{}: {n} things to mend", args.system),
+        0 => nemesis::say!("{}: nothing to mend", args.system()),
+        1 => nemesis::say!("{}: one thing to mend", args.system()),
+        n => nemesis::say!("{}: {n} things to mend", args.system()),
     }
     Ok(u8::from(!findings.is_empty()))
 }
@@ -101,8 +101,8 @@ async fn examine(system: &System, args: &DoctorArgs, cluster: &Cluster) -> Resul
             _ => "the store was not set up",
         })?;
     match args.nodes {
-        1 => println!("{}: one node is up and ready", system.name),
-        n => println!(
+        1 => nemesis::say!("{}: one node is up and ready", system.name),
+        n => nemesis::say!(
             "{}: {n} nodes are up and ready; the first is examined",
             system.name
         ),
@@ -153,7 +153,7 @@ pub async fn on_a_node(system: &System, client: &Client, node: SocketAddr) -> Ve
             None if trial.is_open(&outcome) => "?",
             None => "✓",
         };
-        println!("  {mark} {:<44} {}", trial.what, shown(&outcome));
+        nemesis::say!("  {mark} {:<44} {}", trial.what, shown(&outcome));
         findings.extend(complaint.map(|message| Finding::new(trial.invocation.f, message)));
     }
     findings
@@ -183,7 +183,7 @@ async fn when_stopped(system: &System, client: &Client, node: SocketAddr, state:
             _ => None,
         };
         let mark = if complaint.is_some() { "!" } else { "✓" };
-        println!(
+        nemesis::say!(
             "  {mark} {:<44} {}",
             format!("{f} at a {state} node"),
             shown(&outcome)

@@ -4,7 +4,9 @@
 //! last by its worker.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rand::rngs::ChaCha12Rng;
 use rand::{RngExt, SeedableRng};
 
@@ -223,6 +225,74 @@ impl Generator for Reserve {
 
     fn update(&mut self, context: Context, invocation: &Invocation, outcome: &Outcome) {
         self.of(context.worker).update(context, invocation, outcome);
+    }
+}
+
+/// Those operations of another generator that are called `f`; the others are passed over.
+pub struct Only<G> {
+    inner: G,
+    f: &'static str,
+}
+
+/// How many operations are passed over at a time.
+const PASSED_OVER: usize = 1000;
+
+impl<G> Only<G> {
+    /// What `inner` does that is called `f`.
+    #[must_use]
+    pub fn new(inner: G, f: &'static str) -> Self {
+        Self { inner, f }
+    }
+}
+
+impl<G: Generator> Generator for Only<G> {
+    fn next(&mut self, context: Context) -> Next {
+        for _ in 0..PASSED_OVER {
+            match self.inner.next(context) {
+                Next::Invoke { invocation, .. } if invocation.f != self.f => {}
+                next => return next,
+            }
+        }
+        // There may be one later: a lock can be given back once it was had.
+        Next::Wait {
+            until: checker::history::Nanos(context.now.0 + AGAIN_NS),
+        }
+    }
+
+    fn update(&mut self, context: Context, invocation: &Invocation, outcome: &Outcome) {
+        self.inner.update(context, invocation, outcome);
+    }
+}
+
+/// One generator in several places: clones are the same.
+pub struct Shared<G: ?Sized>(Arc<Mutex<G>>);
+
+impl<G> Shared<G> {
+    /// Shares `inner`.
+    #[must_use]
+    pub fn new(inner: G) -> Self {
+        Self(Arc::new(Mutex::new(inner)))
+    }
+
+    /// What is shared, for a moment.
+    pub fn look(&self) -> impl std::ops::Deref<Target = G> {
+        self.0.lock()
+    }
+}
+
+impl<G: ?Sized> Clone for Shared<G> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<G: Generator + ?Sized> Generator for Shared<G> {
+    fn next(&mut self, context: Context) -> Next {
+        self.0.lock().next(context)
+    }
+
+    fn update(&mut self, context: Context, invocation: &Invocation, outcome: &Outcome) {
+        self.0.lock().update(context, invocation, outcome);
     }
 }
 

@@ -106,7 +106,7 @@ const MS: u64 = 1_000_000;
 
 #[test]
 fn generators_do_what_their_golden_files_say() {
-    let cases: [(&str, AnyGenerator, usize); 11] = [
+    let cases: [(&str, AnyGenerator, usize); 13] = [
         (
             "mix",
             Box::new(Mix::new(1, vec![(3, count("get")), (1, count("set"))])),
@@ -145,10 +145,33 @@ fn generators_do_what_their_golden_files_say() {
         ),
         (
             "stagger",
-            Box::new(Stagger::new(3, Nanos(5 * MS), count("get"))),
+            Box::new(Paced::new(count("get"), Pace::Closed, 200.0).arriving(Arrivals::Stagger, 3)),
             2,
         ),
-        ("burst", Box::new(Burst::new(4, Nanos(20 * MS), count("get"))), 3),
+        (
+            "burst",
+            Box::new(Paced::new(count("get"), Pace::Closed, 200.0).arriving(Arrivals::Burst(4), 3)),
+            3,
+        ),
+        (
+            "only",
+            Box::new(Only::new(
+                Mix::new(1, vec![(3, count("get")), (1, count("set"))]),
+                "set",
+            )),
+            2,
+        ),
+        (
+            "shared",
+            Box::new({
+                let shared = Shared::new(Limit::new(count("a"), 10));
+                Then::new(vec![
+                    Box::new(Limit::new(shared.clone(), 4)),
+                    Box::new(Only::new(shared, "a")),
+                ])
+            }),
+            2,
+        ),
         ("rate", Box::new(Paced::new(count("get"), Pace::Open, 500.0)), 1),
         (
             "time-limit",
@@ -170,6 +193,7 @@ fn workloads_do_what_their_golden_files_say() {
         let options = LoadOptions {
             seed: 1,
             keys: 3,
+            choice: KeyChoice::Uniform,
             operations_per_key: 20,
             appends: true,
             deletes: true,

@@ -8,7 +8,7 @@ use rand::rngs::ChaCha12Rng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::{Context, Generator, Invocation, Next, Repeat, Window};
+use super::{Context, Generator, Invocation, KeyChoice, Next, Repeat, Window};
 use crate::system::Outcome;
 
 /// What is done to a key, as long as it is in use. A key keeps to one kind, so that its subhistory stays as
@@ -34,6 +34,8 @@ pub struct MixedOptions {
     pub seed: u64,
     /// How many keys are in use at any time; at least 1.
     pub keys: usize,
+    /// How unequal they are.
+    pub choice: KeyChoice,
     /// After how many operations a key is left alone and a fresh one takes its place; at least 1. Keys that
     /// grow with every write retire after half as many.
     pub operations_per_key: u32,
@@ -52,6 +54,7 @@ impl Default for MixedOptions {
         Self {
             seed: 0,
             keys: 10,
+            choice: KeyChoice::Uniform,
             operations_per_key: 400,
             kinds: vec![(Kind::Register, 1)],
             reads: 0.5,
@@ -136,7 +139,9 @@ impl Mixed {
         );
         let mut rng = ChaCha12Rng::seed_from_u64(options.seed);
         let mut deck = Deck::default();
-        let window = Window::new(options.keys, || options.fresh_key(&mut deck, &mut rng));
+        let window = Window::new(options.keys, options.choice, || {
+            options.fresh_key(&mut deck, &mut rng)
+        });
         Self {
             options,
             rng,
@@ -242,7 +247,7 @@ impl Key {
 
 impl Generator for Mixed {
     fn next(&mut self, context: Context) -> Next {
-        let place = self.rng.random_range(0..self.window.size());
+        let place = self.window.draw(&mut self.rng);
         let read = self.rng.random_bool(self.options.reads);
         let dice: f64 = self.rng.random();
         let stale = self.rng.random_range(0..KNOWN);

@@ -9,6 +9,7 @@
 //! Every written value is unique for its key. That is what makes verdicts sharp
 //! (a value says which write it came from) and checking fast.
 
+mod choice;
 mod compose;
 mod final_reads;
 #[cfg(test)]
@@ -18,10 +19,11 @@ mod pace;
 mod window;
 mod zipf;
 
-pub use compose::{AnyGenerator, Limit, Mix, OnKeys, Phases, Reserve, Then, UntilOk};
+pub use choice::{KeyChoice, Places};
+pub use compose::{AnyGenerator, Limit, Mix, OnKeys, Only, Phases, Reserve, Shared, Then, UntilOk};
 pub use final_reads::FinalReads;
 pub use mixed::{Kind, Mixed, MixedOptions};
-pub use pace::{Burst, Pace, Paced, Stagger, TimeLimit};
+pub use pace::{Arrivals, Pace, Paced, TimeLimit};
 pub use window::Window;
 pub use zipf::Zipf;
 

@@ -1,11 +1,16 @@
 //! A few keys in use at any time, each left alone after a while for a fresh one.
 
+use rand::Rng;
+
+use super::{KeyChoice, Places};
+
 /// The keys in use, with what a generator remembers of each.
 ///
 /// Few keys at a time make operations contend; short lives keep what is done to one key small enough to judge.
 #[derive(Debug)]
 pub struct Window<K> {
     slots: Vec<Slot<K>>,
+    places: Places,
     next: u64,
 }
 
@@ -17,14 +22,16 @@ struct Slot<K> {
 }
 
 impl<K> Window<K> {
-    /// A window of `size` keys; `fresh` makes one and says after how many operations it retires.
+    /// A window of `size` keys, drawn from by `choice`; `fresh` makes one and says after how many operations it
+    /// retires.
     ///
     /// # Panics
     /// When `size` is 0.
-    pub fn new(size: usize, mut fresh: impl FnMut() -> (K, u32)) -> Self {
+    pub fn new(size: usize, choice: KeyChoice, mut fresh: impl FnMut() -> (K, u32)) -> Self {
         assert!(size > 0, "a load needs keys");
         let mut window = Self {
             slots: Vec::with_capacity(size),
+            places: choice.among(size),
             next: 0,
         };
         for place in 1..=size as u64 {
@@ -38,13 +45,13 @@ impl<K> Window<K> {
         window
     }
 
-    /// How many keys are in use.
-    #[must_use]
-    pub fn size(&self) -> usize {
-        self.slots.len()
+    /// The place of a key in use. A key that is drawn often retires soon, and the fresh one in its place is drawn as
+    /// often.
+    pub fn draw(&self, rng: &mut impl Rng) -> usize {
+        self.places.draw(rng)
     }
 
-    /// The key at a place below [`Self::size`], for one operation more; where it had its last, a `fresh` one.
+    /// The key at a place that was drawn, for one operation more; where it had its last, a `fresh` one.
     pub fn take(&mut self, place: usize, fresh: impl FnOnce() -> (K, u32)) -> (&str, &mut K) {
         if self.slots[place].left == 0 {
             let (key, left) = fresh();

@@ -116,10 +116,10 @@ impl Failing {
         }
         let attempts = Attempts::new()?;
         let Some(reduced) = reduce(&self.folder, &self.config, &args.reduction, &attempts)? else {
-            println!("stopped; the same command goes on");
+            nemesis::say!("stopped; the same command goes on");
             return Ok(2);
         };
-        println!("{reduced}");
+        nemesis::say!("{reduced}");
         Ok(if reduced.failed > 0 { 1 } else { 2 })
     }
 }
@@ -284,7 +284,7 @@ impl Bench<'_> {
             if !self.may_go_on(candidate) {
                 break;
             }
-            println!("{:11}did not fail again with {}", "", Size::of(candidate));
+            nemesis::say!("{:11}did not fail again with {}", "", Size::of(candidate));
         }
         Ok(&shrunk.best)
     }
@@ -335,7 +335,7 @@ impl Bench<'_> {
         if failed {
             self.last = ran.folder;
             if !measured {
-                println!("{:11}still fails with {size}", "");
+                nemesis::say!("{:11}still fails with {size}", "");
             }
         }
         self.journal.keep(Tried {
@@ -350,7 +350,14 @@ impl Bench<'_> {
 
 /// The run of this size, with its faults in `plan`.
 fn configured(config: &RunConfig, candidate: &Candidate, plan: PathBuf) -> RunConfig {
+    let reserved: usize = config.reserve.iter().map(|reserved| reserved.clients).sum();
     RunConfig {
+        // Where there are fewer clients than were reserved, each does everything.
+        reserve: if reserved <= candidate.clients {
+            config.reserve.clone()
+        } else {
+            Vec::new()
+        },
         nemesis: Vec::new(),
         left_out: Vec::new(),
         faults: candidate

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::transactions::{Step, reads, results, transaction};
 use super::{Load, LoadOptions, Say, Workload, nothing_done};
-use crate::generator::{Context, Generator, Invocation, Next};
+use crate::generator::{Context, Generator, Invocation, Next, Places};
 use crate::system::Outcome;
 
 /// `read` of all accounts and `transfer`, spoken as `txn`.
@@ -95,12 +95,14 @@ fn transfer(asked: &serde_json::Value, answers: &[Outcome]) -> Say {
 
 struct Transfers {
     rng: ChaCha12Rng,
+    places: Places,
 }
 
 impl Transfers {
     fn new(options: &LoadOptions) -> Self {
         Self {
             rng: ChaCha12Rng::seed_from_u64(options.seed),
+            places: options.choice.among(ACCOUNTS),
         }
     }
 }
@@ -110,7 +112,7 @@ impl Generator for Transfers {
         let invocation = if self.rng.random_bool(READS) {
             Invocation::new("read", "", Value::Nil)
         } else {
-            let from = self.rng.random_range(0..ACCOUNTS as i64);
+            let from = self.places.draw(&mut self.rng) as i64;
             let step = self.rng.random_range(1..ACCOUNTS as i64);
             let amount = self.rng.random_range(1..=MOST);
             let to = (from + step) % ACCOUNTS as i64;

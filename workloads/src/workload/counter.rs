@@ -57,14 +57,14 @@ impl Count {
     fn new(options: &LoadOptions) -> Self {
         Self {
             rng: ChaCha12Rng::seed_from_u64(options.seed),
-            window: Window::new(options.keys, || ((), LIVES)),
+            window: Window::new(options.keys, options.choice, || ((), LIVES)),
         }
     }
 }
 
 impl Generator for Count {
     fn next(&mut self, context: Context) -> Next {
-        let place = self.rng.random_range(0..self.window.size());
+        let place = self.window.draw(&mut self.rng);
         let reads = self.rng.random_bool(READS);
         let more = self.rng.random_range(1..=MOST);
         let (name, ()) = self.window.take(place, || ((), LIVES));

@@ -73,7 +73,7 @@ impl Transactions {
     fn new(options: &LoadOptions) -> Self {
         Self {
             rng: ChaCha12Rng::seed_from_u64(options.seed),
-            window: Window::new(options.keys, || (0, LIVES)),
+            window: Window::new(options.keys, options.choice, || (0, LIVES)),
         }
     }
 }
@@ -83,7 +83,7 @@ impl Generator for Transactions {
         let count = self.rng.random_range(1..=STEPS);
         let mut steps = Vec::with_capacity(count);
         for _ in 0..count {
-            let place = self.rng.random_range(0..self.window.size());
+            let place = self.window.draw(&mut self.rng);
             let reads = self.rng.random_bool(0.5);
             let (name, last) = self.window.take(place, || (0, LIVES));
             let key = Value::from(name);

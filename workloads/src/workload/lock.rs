@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use checker::history::Value;
+use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
-use rand::{RngExt, SeedableRng};
 
 use super::{Load, LoadOptions, Say, Workload, get, nothing_done};
 use crate::generator::{Context, Generator, Invocation, Next, Window};
@@ -67,7 +67,7 @@ impl Hold {
     fn new(options: &LoadOptions) -> Self {
         Self {
             rng: ChaCha12Rng::seed_from_u64(options.seed),
-            window: Window::new(options.keys, || ((), LIVES)),
+            window: Window::new(options.keys, options.choice, || ((), LIVES)),
             held: BTreeMap::new(),
             turns: 0,
         }
@@ -79,7 +79,7 @@ impl Generator for Hold {
         let invocation = match self.held.remove(&context.worker) {
             Some((key, owner)) => Invocation::new("release", key, owner),
             None => {
-                let place = self.rng.random_range(0..self.window.size());
+                let place = self.window.draw(&mut self.rng);
                 let (name, ()) = self.window.take(place, || ((), LIVES));
                 self.turns += 1;
                 let owner = Value::from(format!("w{}.{}", context.worker, self.turns));

@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::transactions::{reads, results};
 use super::{Load, LoadOptions, Say, Workload};
-use crate::generator::{Context, Generator, Invocation, Next};
+use crate::generator::{Context, Generator, Invocation, Next, Places};
 use crate::system::Outcome;
 
 /// Writes of single keys, spoken as `set`, and reads of groups of keys, spoken as `txn`.
@@ -54,6 +54,7 @@ fn speak(invocation: &Invocation, answers: &[Outcome]) -> Say {
 /// One group after the other; a few are in use at any time.
 struct Groups {
     rng: ChaCha12Rng,
+    places: Places,
     /// Per group in use: its number, the keys still to be written, the reads still to be done.
     active: Vec<(u64, Vec<u64>, u64)>,
     next: u64,
@@ -61,14 +62,14 @@ struct Groups {
 
 impl Groups {
     fn new(options: &LoadOptions) -> Self {
+        let count = options.keys.div_ceil(GROUP as usize);
         let mut groups = Self {
             rng: ChaCha12Rng::seed_from_u64(options.seed),
+            places: options.choice.among(count),
             active: Vec::new(),
             next: 0,
         };
-        groups.active = (0..options.keys.div_ceil(GROUP as usize))
-            .map(|_| groups.fresh())
-            .collect();
+        groups.active = (0..count).map(|_| groups.fresh()).collect();
         groups
     }
 
@@ -91,7 +92,7 @@ fn read(group: u64) -> Invocation {
 
 impl Generator for Groups {
     fn next(&mut self, context: Context) -> Next {
-        let at = self.rng.random_range(0..self.active.len());
+        let at = self.places.draw(&mut self.rng);
         if self.active[at].1.is_empty() && self.active[at].2 == 0 {
             self.active[at] = self.fresh();
         }

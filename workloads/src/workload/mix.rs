@@ -78,6 +78,7 @@ pub(super) fn keys(options: &LoadOptions, kinds: Vec<(Kind, u32)>) -> Box<dyn Lo
     let options = MixedOptions {
         seed: options.seed,
         keys: options.keys,
+        choice: options.choice,
         operations_per_key: options.operations_per_key,
         kinds,
         ..MixedOptions::default()

@@ -15,6 +15,7 @@ mod mix;
 mod monotonic;
 mod queue;
 mod registers;
+mod reserve;
 mod set;
 mod texts;
 pub(crate) mod transactions;
@@ -24,7 +25,9 @@ use std::fmt;
 
 use checker::history::Value;
 
-use crate::generator::{Generator, Invocation};
+pub use reserve::{Reserved, reserve};
+
+use crate::generator::{Generator, Invocation, KeyChoice};
 use crate::system::{Outcome, System};
 
 /// All workloads, the default first.
@@ -78,6 +81,8 @@ pub struct LoadOptions {
     pub seed: u64,
     /// How many keys are in use at any time; at least 1.
     pub keys: usize,
+    /// How unequal they are.
+    pub choice: KeyChoice,
     /// After how many operations a key is left alone; at least 1.
     pub operations_per_key: u32,
     /// Whether the store can append.
@@ -91,12 +96,13 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// Options for a store.
+    /// Options for a store, with keys that are all alike.
     #[must_use]
     pub fn for_system(system: &System, seed: u64, keys: usize, operations_per_key: u32) -> Self {
         Self {
             seed,
             keys,
+            choice: KeyChoice::Uniform,
             operations_per_key,
             appends: system.operation.contains_key("append"),
             deletes: system.operation.contains_key("delete"),
@@ -183,6 +189,7 @@ mod tests {
         LoadOptions {
             seed,
             keys: 3,
+            choice: KeyChoice::Uniform,
             operations_per_key: 40,
             appends: true,
             deletes: true,

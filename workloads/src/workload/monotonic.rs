@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::transactions::{reads, results};
 use super::{Load, LoadOptions, Say, Workload, get, nothing_done};
-use crate::generator::{Context, Generator, Invocation, Next};
+use crate::generator::{Context, Generator, Invocation, Next, Places};
 use crate::system::Outcome;
 
 /// `inc`, spoken as `get` and `cas`, and `read` of one key; of a group of keys together as well, where the store has
@@ -91,6 +91,7 @@ fn group(read: &Invocation) -> Vec<String> {
 /// A few groups at a time, one after the other.
 struct Growing {
     rng: ChaCha12Rng,
+    places: Places,
     together: bool,
     /// Per group in use: its number, and how many operations it has left.
     active: Vec<(u64, u32)>,
@@ -104,6 +105,7 @@ impl Growing {
         let lives = |place: u64| LIVES * (place as u32 + 1) / groups as u32;
         Self {
             rng: ChaCha12Rng::seed_from_u64(options.seed),
+            places: options.choice.among(options.keys.div_ceil(GROUP)),
             together: options.transactions,
             active: (0..groups).map(|place| (place, lives(place))).collect(),
             next: groups,
@@ -128,7 +130,7 @@ fn key(group: u64, place: usize) -> String {
 
 impl Generator for Growing {
     fn next(&mut self, context: Context) -> Next {
-        let at = self.rng.random_range(0..self.active.len());
+        let at = self.places.draw(&mut self.rng);
         let reads = self.rng.random_bool(READS);
         let together = self.rng.random_bool(TOGETHER) && self.together;
         let place = self.rng.random_range(0..GROUP);

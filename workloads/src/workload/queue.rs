@@ -73,14 +73,14 @@ impl InAndOut {
     fn new(options: &LoadOptions) -> Self {
         Self {
             rng: ChaCha12Rng::seed_from_u64(options.seed),
-            window: Window::new(options.keys, || (0, LIVES)),
+            window: Window::new(options.keys, options.choice, || (0, LIVES)),
         }
     }
 }
 
 impl Generator for InAndOut {
     fn next(&mut self, context: Context) -> Next {
-        let place = self.rng.random_range(0..self.window.size());
+        let place = self.window.draw(&mut self.rng);
         let puts = self.rng.random_bool(IN);
         let (name, last) = self.window.take(place, || (0, LIVES));
         let invocation = if puts {

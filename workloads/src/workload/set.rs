@@ -55,7 +55,7 @@ impl Grow {
         let lives = options.operations_per_key.div_ceil(2);
         Self {
             rng: ChaCha12Rng::seed_from_u64(options.seed),
-            window: Window::new(options.keys, || (0, lives)),
+            window: Window::new(options.keys, options.choice, || (0, lives)),
             lives,
             words,
         }
@@ -64,7 +64,7 @@ impl Grow {
 
 impl Generator for Grow {
     fn next(&mut self, context: Context) -> Next {
-        let place = self.rng.random_range(0..self.window.size());
+        let place = self.window.draw(&mut self.rng);
         let reads = self.rng.random_bool(READS);
         let (name, last) = self.window.take(place, || (0, self.lives));
         let invocation = if reads {

@@ -86,7 +86,7 @@ impl Listen {
         Self {
             rng: ChaCha12Rng::seed_from_u64(options.seed),
             lives,
-            window: Window::new(options.keys, || (Known::default(), lives)),
+            window: Window::new(options.keys, options.choice, || (Known::default(), lives)),
             free: vec![Stream::default(); STREAMS].into(),
             followed: BTreeMap::new(),
             newest: 0,
@@ -94,7 +94,7 @@ impl Listen {
     }
 
     fn change_or_read(&mut self) -> Invocation {
-        let place = self.rng.random_range(0..self.window.size());
+        let place = self.window.draw(&mut self.rng);
         let (dice, cas): (f64, bool) = (self.rng.random(), self.rng.random_bool(CAS));
         let lives = self.lives;
         let (name, key) = self.window.take(place, || (Known::default(), lives));
@@ -229,6 +229,7 @@ mod tests {
         Listen::new(&LoadOptions {
             seed: 3,
             keys: 2,
+            choice: crate::generator::KeyChoice::Uniform,
             operations_per_key: 30,
             appends: false,
             deletes: false,
