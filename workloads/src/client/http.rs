@@ -17,12 +17,14 @@ const LARGEST_ANSWER: usize = 4 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct Http {
     client: reqwest::Client,
+    patience: Duration,
 }
 
 impl Http {
     pub(super) fn new(patience: Duration) -> reqwest::Result<Self> {
+        // No timeout of reqwest's own: every operation has a deadline already, and a second timer for each costs more
+        // than it can ever tell.
         let client = reqwest::Client::builder()
-            .timeout(patience)
             .connect_timeout(patience)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -30,12 +32,13 @@ impl Http {
             .tcp_nodelay(true)
             .pool_idle_timeout(Duration::from_secs(5))
             .build()?;
-        Ok(Self { client })
+        Ok(Self { client, patience })
     }
 
-    /// GETs `path` from the node at `address`.
+    /// GETs `path` from the node at `address`, within the client's patience.
     pub(super) async fn get(&self, address: SocketAddr, path: &str) -> reqwest::Result<(u16, Json)> {
-        let response = self.client.get(format!("http://{address}{path}")).send().await?;
+        let request = self.client.get(format!("http://{address}{path}"));
+        let response = request.timeout(self.patience).send().await?;
         let status = response.status().as_u16();
         let body = response.bytes().await?;
         Ok((status, serde_json::from_slice(&body).unwrap_or(Json::Null)))

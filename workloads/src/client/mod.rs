@@ -37,7 +37,8 @@ const LISTENS: Duration = Duration::from_millis(700);
 
 /// Carries requests to nodes.
 pub(crate) trait Transport {
-    /// Sends one request to the node at `node` and returns its whole answer.
+    /// Sends one request to the node at `node` and returns its whole answer, however long that takes: whoever asks
+    /// decides how long to wait, and drops the exchange then.
     ///
     /// # Errors
     /// When there was none; says whether the request may have reached the node.
@@ -312,7 +313,8 @@ impl Client {
         node: SocketAddr,
     ) -> Option<Standing> {
         let call = probe.call.fill(&bind_params(system), false);
-        let answer = self.exchange(node, call).await.ok()?;
+        let asked = tokio::time::timeout(self.patience, self.exchange(node, call));
+        let answer = asked.await.ok()?.ok()?;
         let ruled = classify(
             &probe.rules,
             &answer,

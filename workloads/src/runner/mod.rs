@@ -11,6 +11,7 @@ pub mod bench;
 mod conclude;
 mod faults;
 mod online;
+mod room;
 mod schedule;
 mod signals;
 mod standing;
@@ -18,6 +19,8 @@ mod workers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -37,7 +40,7 @@ use crate::live::{Live, Tally};
 use crate::recorder::Recorder;
 use crate::store::{RunDir, write_whole};
 use crate::system::Clients;
-use crate::workload::{Load, LoadOptions};
+use crate::workload::Load;
 use alarm::AlarmClock;
 use conclude::{Particulars, conclude};
 use faults::{Driver, Watch};
@@ -58,6 +61,8 @@ const LEAST_SHARE: f64 = 0.02;
 const LEAST: u64 = 10;
 /// Sets the schedule's random stream apart from the load's.
 const SCHEDULE_STREAM: u64 = 0x6e65_6d65_7369_7321;
+/// Sets the random intervals between operations apart from both.
+const ARRIVALS_STREAM: u64 = 0x6172_7269_7661_6c73;
 /// How often the history is handed to the system and the view redrawn.
 const PULSE: Duration = Duration::from_millis(100);
 
@@ -67,6 +72,7 @@ const PULSE: Duration = Duration::from_millis(100);
 /// When the cluster could not be started, or the harness broke: no verdict then.
 pub fn run(config: &RunConfig) -> Result<u8> {
     let owner = std::process::id();
+    room::make_room(config.concurrency)?;
     let (subject, seat) = match config.cluster {
         ClusterKind::Lab => {
             let binary = Binary::provide(&config.system, config.bug.as_deref())?;
@@ -80,18 +86,14 @@ pub fn run(config: &RunConfig) -> Result<u8> {
     };
     let dir = RunDir::create(&config.store, &config.test_name(), jiff::Timestamp::now())?;
     write_whole(&dir.join("test.toml"), config.to_toml().as_bytes())?;
-    println!(
+    nemesis::say!(
         "{}: seed {}, {}",
         config.test_name(),
         config.seed,
         dir.path().display()
     );
-    config.left_out.iter().for_each(|note| println!("  {note}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("the tokio runtime")?;
+    config.left_out.iter().for_each(|note| nemesis::say!("  {note}"));
+    let runtime = clients_runtime()?;
     let cluster = match (&subject, seat) {
         (Subject::Program(binary), Some(seat)) => {
             let plan = LabPlan {
@@ -129,11 +131,26 @@ pub fn run(config: &RunConfig) -> Result<u8> {
     let latest = dir.finish().context("the links of the store")?;
     outcome.with_context(|| format!("no verdict; what there is lies in {}", dir.path().display()))?;
     let code = conclude(dir.path(), config.check_limit, Some(&signals))?;
-    println!("report: {}", latest.join("report.html").display());
-    println!("{}", last_line(code));
+    nemesis::say!("report: {}", latest.join("report.html").display());
+    nemesis::say!("{}", last_line(code));
     // What was interrupted may still be under way; it ends with us.
     runtime.shutdown_background();
     Ok(code)
+}
+
+/// Where the clients run.
+///
+/// On few threads, one for every four processors: a client wakes the task of its connection and is woken by it, which
+/// on one thread is a turn of a queue and on two a call of the kernel each. The other processors are for the nodes,
+/// the lab's network, and the judge.
+fn clients_runtime() -> Result<tokio::runtime::Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads((processors / 4).max(1))
+        .thread_name("clients")
+        .enable_all()
+        .build()
+        .context("the tokio runtime")
 }
 
 /// What is put to the test.
@@ -202,7 +219,7 @@ impl Run<'_> {
         }
         for member in &self.cluster.members {
             if let Some(host) = member.host {
-                println!("  {} http://{host}", member.id);
+                nemesis::say!("  {} http://{host}", member.id);
             }
         }
         let header = self.header();
@@ -236,11 +253,11 @@ impl Run<'_> {
             concurrency: config.concurrency,
             first_process: 0,
             signals: signals.clone(),
-            clock: AlarmClock::start().context("a thread to wake the clients")?,
+            clock: AlarmClock::start().context("a timer to wake the clients")?,
         };
         let council = self.cluster.council(&config.system, &client);
         let standing = council.map(|council| standing::watch(council, recorder.clone()));
-        let pulse = pulse(&recorder, live, &crew.tally, stop.clone());
+        let pulse = Pulse::start(&recorder, live, &crew.tally, stop.clone())?;
 
         let load = async {
             let load = crew.work(self.load(), stopped.clone()).await;
@@ -289,7 +306,7 @@ impl Run<'_> {
             }
             .record(&recorder, "cut-short"),
         };
-        pulse.abort();
+        drop(pulse);
         live.finish();
         recorder
             .flush()
@@ -428,22 +445,17 @@ impl Run<'_> {
 
     fn load(&self) -> TimeLimit<Paced<Box<dyn Load>>> {
         let config = self.config;
+        let paced = Paced::new(self.clients(), config.pace, config.rate);
         TimeLimit::new(
-            Paced::new(self.clients(), config.pace, config.rate),
+            // A stream of its own, so that the load's choices do not shift with the pace.
+            paced.arriving(config.arrivals, config.seed ^ ARRIVALS_STREAM),
             Nanos(config.time_limit.as_nanos() as u64),
         )
     }
 
     /// What the clients do, at nobody's pace.
     fn clients(&self) -> Box<dyn Load> {
-        let config = self.config;
-        let options = LoadOptions::for_system(
-            &config.system,
-            config.seed,
-            config.keys,
-            config.operations_per_key,
-        );
-        (config.workload.load)(&options)
+        self.config.clients().expect("checked with the settings")
     }
 
     /// Carries the plan of faults out until it or the load is over.
@@ -485,28 +497,55 @@ impl Run<'_> {
     }
 }
 
-/// Keeps the file and the view up to date; a history that cannot be written ends the load.
-fn pulse(
-    recorder: &Arc<Recorder>,
-    live: &Arc<Live>,
-    tally: &Arc<Tally>,
-    stop: watch::Sender<bool>,
-) -> tokio::task::JoinHandle<()> {
-    let (recorder, live, tally) = (recorder.clone(), live.clone(), tally.clone());
-    tokio::spawn(async move {
-        let mut beat = tokio::time::interval(PULSE);
-        let mut said = false;
-        loop {
-            beat.tick().await;
-            if let Err(error) = recorder.flush()
-                && !std::mem::replace(&mut said, true)
-            {
-                live.say(&format!(
-                    "the history cannot be written: {error}; stopping the load"
-                ));
-                stop.send_replace(true);
+/// Keeps the file and the view up to date, until dropped; a history that cannot be written ends the load.
+///
+/// On a thread of its own: a slow disk or terminal must not hold up the clients.
+struct Pulse {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Pulse {
+    fn start(
+        recorder: &Arc<Recorder>,
+        live: &Arc<Live>,
+        tally: &Arc<Tally>,
+        stop_load: watch::Sender<bool>,
+    ) -> Result<Self> {
+        let (recorder, live, tally) = (recorder.clone(), live.clone(), tally.clone());
+        let (stop, stopped) = channel::<()>();
+        let beat = move || {
+            let mut said = false;
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(PULSE) {
+                if let Err(error) = recorder.flush()
+                    && !std::mem::replace(&mut said, true)
+                {
+                    live.say(&format!(
+                        "the history cannot be written: {error}; stopping the load"
+                    ));
+                    stop_load.send_replace(true);
+                }
+                live.tick(Duration::from_nanos(recorder.now().0), &tally);
             }
-            live.tick(Duration::from_nanos(recorder.now().0), &tally);
+        };
+        let thread = std::thread::Builder::new()
+            .name("pulse".into())
+            .spawn(beat)
+            .context("a thread to keep the history up to date")?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that keeps the history up to date panicked");
         }
-    })
+    }
 }

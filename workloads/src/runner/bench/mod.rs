@@ -61,12 +61,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let binary = Binary::provide(&system, None)?;
     let seat = cluster::enter()?;
     let dir = RunDir::create(&args.store, "bench", jiff::Timestamp::now())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("clients")
-        .enable_all()
-        .build()
-        .context("the tokio runtime")?;
+    let runtime = super::clients_runtime()?;
     let bench = Bench {
         args,
         system,
@@ -89,8 +84,8 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let fastest = bench.fastest(&cluster, &dir.join("fastest.jsonl"));
     cluster.stop();
     dir.release().context("the links of the store")?;
-    println!("{}", fastest?);
-    println!("{}", bench.added(&dir.join("added.jsonl"))?);
+    nemesis::say!("{}", fastest?);
+    nemesis::say!("{}", bench.added(&dir.join("added.jsonl"))?);
     Ok(0)
 }
 
@@ -174,6 +169,7 @@ impl Bench<'_> {
         let judge = online::judge(&header, None, &live)?;
         let recorder = Arc::new(Recorder::create(history, &header, Some(judge.events))?);
         let tally = Arc::new(Tally::default());
+        let _within = self.runtime.enter();
         let mut crew = Crew {
             system: Arc::new(self.system.clone()),
             nodes: nodes.into(),
@@ -184,7 +180,7 @@ impl Bench<'_> {
             concurrency: usize::from(self.args.concurrency),
             first_process: 0,
             signals: self.signals.clone(),
-            clock: AlarmClock::start().context("a thread to wake the clients")?,
+            clock: AlarmClock::start().context("a timer to wake the clients")?,
         };
         let options = LoadOptions::for_system(&self.system, 1, KEYS, OPERATIONS_PER_KEY);
         let load: Box<dyn Load> = (workload.load)(&options);
