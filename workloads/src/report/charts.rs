@@ -34,6 +34,15 @@ pub(super) struct Overview<'a> {
 
 /// Draws the overview as an `<svg>` element.
 pub(super) fn overview(series: &Series, what: &Overview<'_>) -> String {
+    drawn(series, what, &[])
+}
+
+/// The same with what its colours mean below it, for a file that stands alone.
+pub(super) fn explained(series: &Series, what: &Overview<'_>) -> String {
+    drawn(series, what, &keys(series, what))
+}
+
+fn drawn(series: &Series, what: &Overview<'_>, keys: &[Key]) -> String {
     let time = TimeScale {
         from: 0,
         to: series.end,
@@ -49,7 +58,9 @@ pub(super) fn overview(series: &Series, what: &Overview<'_>) -> String {
     let rate_top = node_top + ROW * nodes.len() as f64 + 16.0;
     let latency_top = rate_top + RATE + 34.0;
     let bottom = latency_top + LATENCY;
-    let height = bottom + 24.0;
+    let lines = places(keys);
+    let rows_of_keys = lines.last().map_or(0, |(row, _)| row + 1);
+    let height = bottom + 24.0 + ROW * rows_of_keys as f64;
     let mut svg = format!(
         "<svg class=\"{class}\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" \
          aria-label=\"Faults, operations a second and latencies over the run\" data-left=\"{LEFT}\" data-right=\"{RIGHT}\">\n",
@@ -61,6 +72,7 @@ pub(super) fn overview(series: &Series, what: &Overview<'_>) -> String {
     draw_rate(&mut svg, series, &time, rate_top);
     draw_latency(&mut svg, series, &time, latency_top);
     draw_violation(&mut svg, &what.violation, &time, rate_top, bottom);
+    draw_keys(&mut svg, keys, &lines, bottom + 24.0);
     let _ = writeln!(
         svg,
         "<line class=\"cursor\" x1=\"0\" x2=\"0\" y1=\"4\" y2=\"{bottom:.0}\" hidden=\"hidden\"/>\n</svg>"
@@ -238,6 +250,78 @@ fn draw_node_states(svg: &mut String, states: &[NodeState], nodes: &[&str], time
             svg.push_str("</g>");
         }
         svg.push('\n');
+    }
+}
+
+/// What something in the drawing means.
+#[derive(Debug)]
+struct Key {
+    /// What it looks like: an SVG element at the origin, 12 by 12.
+    mark: String,
+    name: &'static str,
+}
+
+/// What the drawing holds and does not name where it stands.
+fn keys(series: &Series, what: &Overview<'_>) -> Vec<Key> {
+    let square = |class: &str| format!("<rect class=\"{class}\" width=\"11\" height=\"11\"/>");
+    let outcomes = series
+        .all
+        .counts
+        .each()
+        .into_iter()
+        .filter(|(_, number)| *number > 0);
+    let outcomes = outcomes.map(|(outcome, _)| Key {
+        mark: square(&format!("area {}", outcome.word())),
+        name: outcome.word(),
+    });
+    let answered = series.buckets.iter().any(|bucket| bucket.latency.is_some());
+    let latencies = LATENCIES
+        .into_iter()
+        .filter(|_| answered)
+        .map(|(class, name)| Key {
+            mark: format!("<path class=\"line {class}\" d=\"M0 6h14\"/>"),
+            name,
+        });
+    let roles = [
+        (Role::Leader, "leader", "node that leads"),
+        (Role::Follower, "follower", "follows"),
+        (Role::Silent, "silent", "does not answer"),
+    ];
+    let roles = roles
+        .into_iter()
+        .filter(|(role, ..)| what.node_states.iter().any(|state| state.role == *role))
+        .map(|(_, class, name)| Key {
+            mark: format!("<g class=\"state {class}\">{}</g>", square("")),
+            name,
+        });
+    outcomes.chain(latencies).chain(roles).collect()
+}
+
+/// The row and the left edge of each key.
+fn places(keys: &[Key]) -> Vec<(usize, f64)> {
+    let (mut row, mut x) = (0, LEFT);
+    keys.iter()
+        .map(|key| {
+            let width = 36.0 + key.name.chars().count() as f64 * CHARACTER;
+            if x + width > RIGHT {
+                (row, x) = (row + 1, LEFT);
+            }
+            let place = (row, x);
+            x += width;
+            place
+        })
+        .collect()
+}
+
+fn draw_keys(svg: &mut String, keys: &[Key], places: &[(usize, f64)], top: f64) {
+    for (key, (row, x)) in keys.iter().zip(places) {
+        let _ = writeln!(
+            svg,
+            "<g class=\"key\" transform=\"translate({x:.1} {:.1})\">{}<text x=\"18\" y=\"10\">{}</text></g>",
+            top + ROW * *row as f64,
+            key.mark,
+            key.name
+        );
     }
 }
 

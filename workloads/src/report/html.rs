@@ -64,7 +64,7 @@ pub fn plot(input: &ReportInput<'_>) -> String {
     let proof = verdict::counterexample(input)
         .map(proof::operations)
         .unwrap_or_default();
-    let drawing = charts::overview(&input.series(), &overview(input, &proof));
+    let drawing = charts::explained(&input.series(), &overview(input, &proof));
     drawing
         .replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" ", 1)
         .replacen(

@@ -306,6 +306,30 @@ fn each_kind_of_operation_is_drawn_by_itself_and_the_whole_is_a_file() {
     assert!(
         file.starts_with("<svg xmlns=") && file.contains("class=\"area ok\"") && file.contains("--paper")
     );
+    // It stands alone: what its colours mean is in it, and below what is drawn.
+    let height: f64 = between(&file, "viewBox=\"0 0 1080 ", "\"")
+        .parse()
+        .expect("a number");
+    let keys: Vec<&str> = file
+        .split("<g class=\"key\" transform=\"translate(")
+        .skip(1)
+        .collect();
+    for name in ["ok", "p50", "p99", "highest"] {
+        let named = format!(">{name}</text>");
+        assert!(keys.iter().any(|key| key.contains(&named)), "no key for {name}");
+    }
+    for key in &keys {
+        let y: f64 = key
+            .split([' ', ')'])
+            .nth(1)
+            .and_then(|y| y.parse().ok())
+            .expect("a place");
+        assert!(y > height - 60.0 && y + 11.0 < height, "{y} of {height}");
+    }
+    assert!(
+        !html(&sample.input()).contains("<g class=\"key\""),
+        "the page has its own"
+    );
 }
 
 #[test]
