@@ -18,10 +18,8 @@ use leftovers::all_gone;
 use patience::wait_until;
 use program::{folder, workloads};
 
-/// A run that is over soon.
-const SHORT: [&str; 10] = [
-    "--workload",
-    "register",
+/// A small quiet load; how long it lasts comes behind it.
+const QUIET: [&str; 7] = [
     "--nodes",
     "3",
     "--nemesis",
@@ -29,7 +27,6 @@ const SHORT: [&str; 10] = [
     "--rate",
     "200",
     "--time-limit",
-    "3s",
 ];
 
 /// Exit code, and all that was said.
@@ -88,7 +85,8 @@ fn a_soak_goes_on_where_it_was_ended_and_counts_every_seed_once() {
     let shown = out.to_str().expect("text");
     let soak = |runs: &'static str, limit: &'static str| {
         let mut args = vec!["soak", "--out", shown, "--runs", runs, "--seed", "5"];
-        args.extend(&SHORT[..9]);
+        args.extend(["--workload", "register"]);
+        args.extend(QUIET);
         args.push(limit);
         args
     };
@@ -162,16 +160,6 @@ fn records(dir: &Path, child: &mut Child) {
 
 #[test]
 fn ctrl_c_ends_whatever_makes_runs_and_leaves_nothing_of_it() {
-    let load = [
-        "--nodes",
-        "3",
-        "--nemesis",
-        "none",
-        "--rate",
-        "200",
-        "--time-limit",
-        "10m",
-    ];
     let caught = [
         "run",
         "--bug",
@@ -217,10 +205,11 @@ fn ctrl_c_ends_whatever_makes_runs_and_leaves_nothing_of_it() {
             let (code, text) = ran(dir.path(), &[&caught[..], &seeds].concat());
             assert_eq!(code, Some(1), "there must be something to reduce: {text}");
         }
+        let long = [&QUIET[..], &["10m"]].concat();
         let more: &[&str] = if matches!(name, "scorecard" | "reduce" | "controls") {
             &[]
         } else {
-            &load
+            &long
         };
         let mut child = workloads(dir.path())
             .args(args)
@@ -326,7 +315,6 @@ fn a_planted_bug_is_found_kept_and_reduced_to_a_run_that_fails_again() {
             "10s",
             "--nodes",
             "3",
-            "--reduce",
             "--tries",
             "2",
             "--reduce-budget",
@@ -416,7 +404,8 @@ fn a_matrix_lists_what_makes_no_sense_and_never_passes_it() {
             "--workloads",
             "register,append",
         ][..],
-        &SHORT,
+        &QUIET,
+        &["3s"],
     ]
     .concat();
     let (code, text) = ran(dir.path(), &args);

@@ -139,7 +139,7 @@ impl<'a> Campaign<'a> {
         let mut ending = Ending::default();
         let made = tasks.iter().filter(|task| self.trial(task).is_some()).count();
         if made > 0 {
-            println!(
+            nemesis::say!(
                 "{made} of {} runs were made before; going on ({})",
                 tasks.len(),
                 self.out.display()
@@ -172,9 +172,9 @@ impl<'a> Campaign<'a> {
                 ending.interrupted = true;
                 break;
             };
-            println!("{head}  {}", trial.line());
+            nemesis::say!("{head}  {}", trial.line());
             if trial.verdict != Verdict::Valid {
-                println!("{:11}again: {}", "", trial.again);
+                nemesis::say!("{:11}again: {}", "", trial.again);
             }
             found |= trial.verdict == Verdict::Illegal;
             self.journal.keep(trial.clone())?;
@@ -241,10 +241,24 @@ impl<'a> Campaign<'a> {
         keep::thin_out(&valid);
     }
 
-    /// Reduces a trial that failed, where that is wanted and was not done.
+    /// Reduces a trial that failed, where that is wanted and was not done: each, or the first, as far as the budget of
+    /// the whole goes.
     fn reduce(&self, task: &Task, trial: &Trial, ending: &mut Ending) -> Result<()> {
-        if !self.args.reduce || trial.verdict != Verdict::Illegal || ending.interrupted {
+        if self.args.no_reduce || trial.verdict != Verdict::Illegal || ending.interrupted {
             return Ok(());
+        }
+        let mut reduction = self.args.reduction.clone();
+        if !self.args.reduce {
+            if !is_first_violation(self.journal.entries(), trial) {
+                return Ok(());
+            }
+            if let Some(budget) = self.args.budget {
+                let left = budget.saturating_sub(self.begun.elapsed());
+                reduction.reduce_budget = reduction.reduce_budget.min(left);
+            }
+            if reduction.reduce_budget.is_zero() {
+                return Ok(());
+            }
         }
         let Some(folder) = self
             .folder(trial)
@@ -252,8 +266,8 @@ impl<'a> Campaign<'a> {
         else {
             return Ok(());
         };
-        match reduce::reduce(&folder, &task.config, &self.args.reduction, &self.attempts)? {
-            Some(reduced) => println!("{:11}{reduced}", ""),
+        match reduce::reduce(&folder, &task.config, &reduction, &self.attempts)? {
+            Some(reduced) => nemesis::say!("{:11}{reduced}", ""),
             None => ending.interrupted = true,
         }
         Ok(())
@@ -277,6 +291,12 @@ impl Trial {
         };
         format!("{word}  {} operations, {}", self.operations, span(self.wall_s))
     }
+}
+
+/// Whether no trial before this one was illegal.
+fn is_first_violation(trials: &[Trial], trial: &Trial) -> bool {
+    let first = trials.iter().find(|other| other.verdict == Verdict::Illegal);
+    first.is_none_or(|first| first.arguments == trial.arguments)
 }
 
 /// What moves on a terminal while a run goes on; nothing in a pipe.
@@ -310,6 +330,18 @@ pub(super) mod tests {
             again: "again".into(),
             folder: Some("t/1".into()),
         }
+    }
+
+    #[test]
+    fn the_first_violation_is_the_first_that_was_noted() {
+        let [valid, one, two] = [
+            trial(1, Verdict::Valid),
+            trial(2, Verdict::Illegal),
+            trial(3, Verdict::Illegal),
+        ];
+        let noted = [valid.clone(), one.clone(), two.clone()];
+        assert!(is_first_violation(&noted, &one) && !is_first_violation(&noted, &two));
+        assert!(is_first_violation(&[valid], &two));
     }
 
     #[test]

@@ -20,9 +20,12 @@ pub struct ManyArgs {
     /// Keep histories and node logs of valid runs, too: about 20 MB a minute
     #[arg(long)]
     pub keep_all: bool,
-    /// Reduce every failing run, as `reduce` does
+    /// Reduce every failing run, as `reduce` does; otherwise only the first
     #[arg(long)]
     pub reduce: bool,
+    /// Reduce none
+    #[arg(long, conflicts_with = "reduce")]
+    pub no_reduce: bool,
     /// How hard to try.
     #[command(flatten)]
     pub reduction: ReductionArgs,

@@ -124,8 +124,8 @@ impl Matrix {
             cells: cells.collect(),
         };
         let text = table.markdown();
-        println!("\n{text}");
-        println!("{}", remainder(&ending, &out));
+        nemesis::say!("\n{text}");
+        nemesis::say!("{}", remainder(&ending, &out));
         write_whole(&out.join("matrix.md"), text.as_bytes())?;
         write_whole(
             &out.join("matrix.json"),

@@ -37,10 +37,10 @@ pub fn run(config: RunConfig, args: &SoakArgs) -> Result<u8> {
     let ending = campaign.carry_out(&tasks)?;
     let trials: Vec<&Trial> = tasks.iter().filter_map(|task| campaign.trial(task)).collect();
     let tally = Tally::of(trials.iter().copied());
-    println!("\n{}", tally.line());
+    nemesis::say!("\n{}", tally.line());
     let failures = failures(&campaign, &trials);
-    failures.iter().for_each(|failure| println!("{failure}"));
-    println!("{}", remainder(&ending, &out));
+    failures.iter().for_each(|failure| nemesis::say!("{failure}"));
+    nemesis::say!("{}", remainder(&ending, &out));
     let summary = Summary {
         test: config.test_name(),
         tally: &tally,
