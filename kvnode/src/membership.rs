@@ -6,7 +6,7 @@
 //!
 //! Looking takes a while, and others ask for changes meanwhile. So every change names the
 //! membership on which it was decided, and consensus makes it only if that is still the last one
-//! ([`Basis`]): what was looked at holds when the change is made, or nothing is changed.
+//! (`Basis`): what was looked at holds when the change is made, or nothing is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
