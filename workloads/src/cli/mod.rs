@@ -344,6 +344,9 @@ pub struct BenchArgs {
     /// Clients, spread over the nodes
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096), value_name = "N")]
     pub concurrency: u16,
+    /// Threads that the clients share; as many as a run has where none is said
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64), value_name = "N")]
+    pub client_threads: Option<u8>,
     /// Operations a second that are due at the stand-ins
     #[arg(long, default_value_t = 5000.0, value_parser = positive, value_name = "N")]
     pub rate: f64,

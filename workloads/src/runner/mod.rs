@@ -93,7 +93,7 @@ pub fn run(config: &RunConfig) -> Result<u8> {
         dir.path().display()
     );
     config.left_out.iter().for_each(|note| nemesis::say!("  {note}"));
-    let runtime = clients_runtime()?;
+    let runtime = clients_runtime(None)?;
     let cluster = match (&subject, seat) {
         (Subject::Program(binary), Some(seat)) => {
             let plan = LabPlan {
@@ -140,13 +140,14 @@ pub fn run(config: &RunConfig) -> Result<u8> {
 
 /// Where the clients run.
 ///
-/// On few threads, one for every four processors: a client wakes the task of its connection and is woken by it, which
+/// On few threads, one for every four processors where nobody says how many: a client wakes the task of its connection and is woken by it, which
 /// on one thread is a turn of a queue and on two a call of the kernel each. The other processors are for the nodes,
 /// the lab's network, and the judge.
-fn clients_runtime() -> Result<tokio::runtime::Runtime> {
+fn clients_runtime(threads: Option<u8>) -> Result<tokio::runtime::Runtime> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads.map_or((processors / 4).max(1), usize::from);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads((processors / 4).max(1))
+        .worker_threads(threads)
         .thread_name("clients")
         .enable_all()
         .build()

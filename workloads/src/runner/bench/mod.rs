@@ -61,7 +61,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let binary = Binary::provide(&system, None)?;
     let seat = cluster::enter()?;
     let dir = RunDir::create(&args.store, "bench", jiff::Timestamp::now())?;
-    let runtime = super::clients_runtime()?;
+    let runtime = super::clients_runtime(args.client_threads)?;
     let bench = Bench {
         args,
         system,
