@@ -115,6 +115,11 @@ impl Backend for LabBackend {
 
     fn power_off(&mut self, node: &NodeId, torn: bool) -> Result<Probe, BackendError> {
         let machine = self.lab.machine(node)?;
+        // What the disk was just about to sync when the power failed. The node is still heard: cut off, it
+        // would have little to write.
+        if torn {
+            machine.with_disk(|disk| disk.be_busy(BUSY));
+        }
         // With the power goes the network: a killed process's connections are
         // closed by its kernel, a dead machine's are not.
         let laid = match self.network() {
@@ -122,10 +127,7 @@ impl Backend for LabBackend {
             Network::Star(star) => star.laid(),
         };
         self.lay(&without(&laid, node))?;
-        // And what the disk was just about to sync: a process that waits for that does not end before.
-        if torn {
-            machine.with_disk(|disk| disk.be_busy(BUSY));
-        }
+        // A process that waits for a sync ends only when that fails.
         let killed = machine.kill_and(|| {
             machine.with_disk(Disk::power_off);
         });

@@ -31,6 +31,8 @@ const THREADS: usize = 4;
 const GATHERING: Duration = Duration::from_millis(50);
 /// So much is enough to be torn: of sixteen sectors hardly ever all or none survive.
 const ENOUGH: u64 = 16 * 512;
+/// How often it does, until there is more than a sector.
+const GATHERINGS: usize = 4;
 /// The device of the FUSE driver.
 pub(crate) const DEVICE: &str = "/dev/fuse";
 
@@ -162,20 +164,22 @@ impl Disk {
 
     /// Is as busy as a disk can be when the power fails: lets a sync wait while more is
     /// written, or gathers where a log waits for it, then the next, with all that has
-    /// gathered, for ever. Either is waited for at most so long.
+    /// gathered, for ever. Where that is still no more than a sector, which survives or
+    /// does not but is never torn, it waits for the one after it, a few times. Each is
+    /// waited for at most so long.
     pub(crate) fn be_busy(&self, at_most: Duration) {
         let mut state = self.shared.state.lock();
-        for gathering in [GATHERING, Duration::ZERO] {
+        for gathered in 0..GATHERINGS {
             let (asked, enough) = (state.asked, state.written + ENOUGH);
             state.held = Some(asked);
             self.shared.changed.notify_all();
             let idle = |state: &mut State| state.asked == asked;
             let waited = self.shared.changed.wait_while_for(&mut state, idle, at_most);
-            if waited.timed_out() {
+            if waited.timed_out() || gathered > 0 && state.image.can_tear() {
                 return;
             }
             let little = |state: &mut State| state.written < enough;
-            self.shared.changed.wait_while_for(&mut state, little, gathering);
+            self.shared.changed.wait_while_for(&mut state, little, GATHERING);
         }
     }
 
@@ -191,7 +195,8 @@ impl Disk {
             lost.names, lost.files, lost.pages
         );
         if torn {
-            text += &format!("; {} unsynced sectors survived", lost.torn_sectors);
+            let (survived, of) = (lost.torn_sectors, lost.unsynced_sectors);
+            text += &format!("; {survived} of {of} unsynced sectors survived");
         }
         text
     }

@@ -116,14 +116,18 @@ impl Pages {
         self.resize(from.length);
     }
 
+    /// The bytes of one sector of a page, whatever the length.
+    pub(crate) fn sector(&self, number: u64, sector: usize) -> &[u8] {
+        match self.pages.get(&number) {
+            Some(page) => &page[sector * SECTOR..(sector + 1) * SECTOR],
+            None => &[0; SECTOR],
+        }
+    }
+
     /// Takes one sector over.
     pub(crate) fn adopt_sector(&mut self, number: u64, sector: usize, from: &Pages) {
-        let bytes = match from.pages.get(&number) {
-            Some(page) => page[sector * SECTOR..(sector + 1) * SECTOR].to_vec(),
-            None => vec![0; SECTOR],
-        };
         let page = Arc::make_mut(self.pages.entry(number).or_insert_with(|| Arc::new([0; PAGE])));
-        page[sector * SECTOR..(sector + 1) * SECTOR].copy_from_slice(&bytes);
+        page[sector * SECTOR..(sector + 1) * SECTOR].copy_from_slice(from.sector(number, sector));
     }
 
     /// Flips the bit of this number; false if the file is not that long.
