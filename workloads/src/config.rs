@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nemesis::Fault;
 use nemesis::NodeId;
+use nemesis::doctor::find_faketime;
 use nemesis::grudge::{Direction, Shape};
 use nemesis::plan::{FAULT_NAMES, Plan, Preset, faults_named};
 use nemesis::target::Target;
@@ -20,9 +21,9 @@ use crate::generator::{Arrivals, KeyChoice, Pace};
 use crate::system::{System, nearest};
 use crate::workload::{Load, LoadOptions, Reserved, Workload, reserve};
 
-/// The faults of a run that names none, as far as the cluster can do them. Measured: these catch most planted
-/// bugs in the least time (docs/bugs/README.md). They aim at leaders, and are few enough for each to come in
-/// thirty seconds.
+/// The faults of a run that names none, as far as the cluster can do them, together with those of the system's file.
+/// Measured: these catch most planted bugs in the least time (docs/bugs/README.md). They aim at leaders, and are few
+/// enough for each to come in thirty seconds.
 pub const DEFAULT_FAULTS: &[&str] = &[
     "partition-leader",
     "partition-halves",
@@ -56,8 +57,8 @@ pub struct RunConfig {
     pub nemesis: Vec<String>,
     /// Of the usual faults, those that are left out since they cannot be done here, and why.
     pub left_out: Vec<String>,
-    /// The faults that they stand for.
-    pub faults: Vec<Fault>,
+    /// The faults that they stand for, by family: each has its turn before any comes again.
+    pub families: Vec<Vec<Fault>>,
     /// The plan of faults and the file that it came from, where it is not drawn from the seed.
     pub plan: Option<(PathBuf, Plan)>,
     /// Most faults at once.
@@ -117,13 +118,13 @@ impl RunConfig {
             None if args.nemesis.is_empty() => usual(args, &system),
             None => (args.nemesis.clone(), Vec::new()),
         };
-        let (faults, at_once, leaderless) = match &plan {
+        let (families, at_once, leaderless) = match &plan {
             Some((_, plan)) => (
-                plan.steps.iter().map(|step| step.fault.clone()).collect(),
+                vec![plan.steps.iter().map(|step| step.fault.clone()).collect()],
                 1,
                 None,
             ),
-            None => faults(&typed, &system)?,
+            None => families(&typed, &system)?,
         };
         left_out.extend(leaderless);
         let at_once = args.at_once.map_or(at_once, usize::from);
@@ -168,7 +169,7 @@ impl RunConfig {
             workload: args.workload,
             nemesis: typed.into_iter().filter(|name| *name != "none").collect(),
             left_out,
-            faults,
+            families,
             plan,
             at_once,
             cluster: args.cluster,
@@ -272,7 +273,12 @@ fn usual(args: &RunArgs, system: &System) -> (Vec<String>, Vec<String>) {
         |name: &str| faults_named(name).is_some_and(|faults| faults.iter().all(Fault::needs_leader));
     let names = match args.workload.faults {
         Some(name) => vec![name],
-        None => DEFAULT_FAULTS.to_vec(),
+        None if cluster == ClusterKind::Docker => DEFAULT_FAULTS.to_vec(),
+        None => {
+            let more = system.faults.iter().map(String::as_str);
+            let more = more.filter(|name| !DEFAULT_FAULTS.contains(name));
+            DEFAULT_FAULTS.iter().copied().chain(more).collect()
+        }
     };
     let why_not = |name: &str| match name {
         name if leaderless && at_leaders(name) => {
@@ -288,6 +294,11 @@ fn usual(args: &RunArgs, system: &System) -> (Vec<String>, Vec<String>) {
             let fuse = File::options().read(true).write(true).open(FUSE);
             fuse.err().map(|error| format!("{FUSE}: {error}"))
         }
+        // A library is put before the nodes' own, which those that are built without any do not look for.
+        name if name.starts_with("clock") && cfg!(target_feature = "crt-static") => {
+            Some("programs of this build load no library".to_owned())
+        }
+        name if name.starts_with("clock") => find_faketime().err().map(|why| why.to_string()),
         _ => None,
     };
     let mut usual = Vec::new();
@@ -322,9 +333,9 @@ fn at_a_node(name: &str) -> Option<Fault> {
     })
 }
 
-/// The faults that the typed names stand for, how many may be on at once, and a word where some of them are left
-/// out since nobody can say who leads; `none` stands alone.
-fn faults(typed: &[String], system: &System) -> Result<(Vec<Fault>, usize, Option<String>)> {
+/// The faults that the typed names stand for, a family a name, how many may be on at once, and a word where some of
+/// them are left out since nobody can say who leads; `none` stands alone.
+fn families(typed: &[String], system: &System) -> Result<(Vec<Vec<Fault>>, usize, Option<String>)> {
     if typed == ["none"] {
         return Ok((Vec::new(), 1, None));
     }
@@ -345,7 +356,7 @@ fn faults(typed: &[String], system: &System) -> Result<(Vec<Fault>, usize, Optio
             }
             families.push(found);
         } else if let Some(preset) = Preset::named(name) {
-            families.extend(preset.faults.iter().filter_map(|name| faults_named(name)));
+            families.extend(preset.families());
             at_once = at_once.max(preset.at_once);
         } else if let Some(fault) = at_a_node(name) {
             families.push(vec![fault]);
@@ -369,12 +380,7 @@ fn faults(typed: &[String], system: &System) -> Result<(Vec<Fault>, usize, Optio
             system.name
         )
     });
-    // A plan draws from all faults alike: each family gets the same weight, however many it has.
-    let most = families.iter().map(Vec::len).max().unwrap_or(0);
-    let faults = families
-        .into_iter()
-        .flat_map(|family| family.into_iter().cycle().take(most).collect::<Vec<_>>());
-    Ok((faults.collect(), at_once, leaderless))
+    Ok((families, at_once, leaderless))
 }
 
 #[cfg(test)]
@@ -441,12 +447,38 @@ mod tests {
             let second = config(&first.arguments());
             assert_eq!(first.to_toml(), second.to_toml(), "{words:?}");
             assert_eq!(first.settings(), second.settings(), "{words:?}");
-            assert_eq!(first.faults, second.faults, "{words:?}");
+            assert_eq!(first.families, second.families, "{words:?}");
             assert_eq!(
                 (first.at_once, first.keep_going, first.net),
                 (second.at_once, second.keep_going, second.net)
             );
         }
+    }
+
+    #[test]
+    fn a_run_that_names_no_faults_has_the_usual_ones_and_those_of_the_systems_file() {
+        let given = |words: &[&str]| {
+            let config = config(&[&names(&["run"]), &names(words)[..]].concat());
+            let skipped = config.left_out.into_iter().filter_map(|note| {
+                let (_, name) = note.split_once("skipped, not passed: ")?;
+                Some(name.split(' ').next().expect("a name").to_owned())
+            });
+            let mut names: Vec<String> = skipped.chain(config.nemesis).collect();
+            names.sort_unstable();
+            names
+        };
+        let of_kvnode = System::find("kvnode").expect("shipped").faults;
+        assert!(!of_kvnode.is_empty());
+        let mut all = [names(DEFAULT_FAULTS), of_kvnode].concat();
+        all.sort_unstable();
+        assert_eq!(given(&[]), all);
+        assert!(all.len() <= 15, "each must come in thirty seconds");
+        let mut usual = names(DEFAULT_FAULTS);
+        usual.sort_unstable();
+        assert_eq!(given(&["--cluster", "docker"]), usual);
+        assert_eq!(given(&["--system", "etcd"]), usual);
+        assert_eq!(given(&["--nemesis", "kill"]), ["kill"]);
+        assert_eq!(given(&["--workload", "churn"]), ["membership"]);
     }
 
     #[test]
@@ -488,22 +520,23 @@ mod tests {
         let mut silent = knows.clone();
         (silent.leader, silent.requests.leader) = (None, None);
         for typed in [names(&["partition", "pause"]), names(&["hostile"])] {
-            let (all, _, nothing) = faults(&typed, &knows).expect("known");
-            assert!(all.iter().any(Fault::needs_leader), "{typed:?}");
+            let (all, _, nothing) = families(&typed, &knows).expect("known");
+            assert!(all.iter().flatten().any(Fault::needs_leader), "{typed:?}");
             assert_eq!(nothing, None);
-            let (some, _, said) = faults(&typed, &silent).expect("known");
+            let (some, _, said) = families(&typed, &silent).expect("known");
             assert!(
-                !some.is_empty() && !some.iter().any(Fault::needs_leader),
+                !some.is_empty() && !some.iter().flatten().any(Fault::needs_leader),
                 "{some:?}"
             );
+            assert!(some.iter().all(|family| !family.is_empty()), "{some:?}");
             let said = said.expect("said");
             assert!(
                 said.starts_with("skipped, not passed: ") && said.contains("no [leader]"),
                 "{said}"
             );
         }
-        assert!(faults(&names(&["pause-leader"]), &knows).is_ok());
-        let error = faults(&names(&["pause", "pause-leader"]), &silent).expect_err("asked for by name");
+        assert!(families(&names(&["pause-leader"]), &knows).is_ok());
+        let error = families(&names(&["pause", "pause-leader"]), &silent).expect_err("asked for by name");
         assert!(error.to_string().contains("add [leader] to it"), "{error}");
     }
 }

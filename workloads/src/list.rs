@@ -28,7 +28,7 @@ pub fn text() -> String {
         line(format!("  {:NAMES$} {}", workload.name, workload.about));
     }
     line(format!(
-        "\nfaults of a run that names none:\n  {}",
+        "\nfaults of a run that names none, and those that the system's file adds:\n  {}",
         DEFAULT_FAULTS.join(", ")
     ));
     line("\npresets of faults:".into());

@@ -205,26 +205,26 @@ fn watch(args: &Args, every: Span) -> anyhow::Result<bool> {
 }
 
 fn print_plan(args: &PlanArgs) -> anyhow::Result<bool> {
-    let mut faults = Vec::new();
+    let mut families = Vec::new();
     let mut at_once = args.at_once;
     if let Some(name) = &args.preset {
         let preset = Preset::named(name).ok_or_else(|| {
             let known: Vec<&str> = crate::plan::PRESETS.iter().map(|preset| preset.name).collect();
             bad(format!("unknown preset {name}: use {}", known.join(", ")))
         })?;
-        faults = preset.faults();
+        families = preset.families();
         at_once = at_once.or(Some(preset.at_once));
     }
     for name in &args.faults {
         let known = crate::plan::FAULT_NAMES.join(", ");
-        faults.extend(faults_named(name).ok_or_else(|| bad(format!("unknown fault {name}: use {known}")))?);
+        families.push(faults_named(name).ok_or_else(|| bad(format!("unknown fault {name}: use {known}")))?);
     }
-    if faults.is_empty() {
-        faults = Preset::named("standard").expect("there is a standard").faults();
+    if families.is_empty() {
+        families = Preset::named("standard").expect("there is a standard").families();
     }
     let options = PlanOptions {
         at_once: at_once.unwrap_or(1),
-        ..PlanOptions::for_length(args.length.0, faults)
+        ..PlanOptions::for_length(args.length.0, families)
     };
     let plan = Plan::make(args.seed, &options).map_err(bad)?;
     if args.save {

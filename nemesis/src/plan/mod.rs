@@ -52,8 +52,9 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanOptions {
-    /// The faults to choose from. Each has its turn before any comes again.
-    pub faults: Vec<Fault>,
+    /// The faults to choose from, by family: `kill` is one, however many ways to kill it has. Each family has its
+    /// turn before any comes again, and so has each fault of a family.
+    pub families: Vec<Vec<Fault>>,
     /// Length of the whole run.
     pub length: Span,
     /// Quiet time at the beginning.
@@ -71,10 +72,10 @@ pub struct PlanOptions {
 impl PlanOptions {
     /// Times that fit a run of this length: faults of a sixth to a quarter of it
     /// but not over 15 s, with half of that to recover, and the last sixth calm.
-    pub fn for_length(length: Duration, faults: Vec<Fault>) -> PlanOptions {
+    pub fn for_length(length: Duration, families: Vec<Vec<Fault>>) -> PlanOptions {
         let part = |share: u32, most_ms: u64| Span((length / share).min(Duration::from_millis(most_ms)));
         PlanOptions {
-            faults,
+            families,
             length: Span(length),
             first: part(15, 5_000),
             lasting: (part(10, 5_000), part(5, 15_000)),
@@ -137,7 +138,8 @@ impl Plan {
         options.check()?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let end = options.length.0.saturating_sub(options.calm.0);
-        let mut bag: Vec<Fault> = Vec::new();
+        let mut families: Vec<Deck<&Fault>> = options.families.iter().map(Deck::new).collect();
+        let mut turns = Deck::new(0..families.len());
         let mut steps: Vec<Step> = Vec::new();
         // When each of the places for a fault is free again.
         let mut free = vec![options.first.0; options.at_once];
@@ -148,11 +150,7 @@ impl Plan {
             let place = (0..free.len())
                 .min_by_key(|place| free[*place])
                 .expect("at least one place");
-            if bag.is_empty() {
-                bag = options.faults.clone();
-                bag.shuffle(&mut rng);
-            }
-            let fault = bag.pop().expect("just filled");
+            let fault = families[turns.deal(&mut rng)].deal(&mut rng).clone();
             let momentary = fault.is_momentary() && rolling_gap(&fault).is_none();
             let lasting = if momentary {
                 Duration::ZERO
@@ -271,6 +269,29 @@ impl Plan {
     }
 }
 
+/// Things dealt like cards: in random order, each once before any comes again.
+struct Deck<T> {
+    all: Vec<T>,
+    left: Vec<T>,
+}
+
+impl<T: Copy> Deck<T> {
+    fn new(all: impl IntoIterator<Item = T>) -> Deck<T> {
+        Deck {
+            all: all.into_iter().collect(),
+            left: Vec::new(),
+        }
+    }
+
+    fn deal(&mut self, rng: &mut ChaCha8Rng) -> T {
+        if self.left.is_empty() {
+            self.left.clone_from(&self.all);
+            self.left.shuffle(rng);
+        }
+        self.left.pop().expect("nobody asks an empty deck")
+    }
+}
+
 /// Something that a plan wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PlanEvent {
@@ -282,9 +303,9 @@ pub enum PlanEvent {
 
 impl PlanOptions {
     fn check(&self) -> Result<(), PlanError> {
-        if self.faults.is_empty() || self.at_once == 0 {
+        if self.families.is_empty() || self.families.iter().any(Vec::is_empty) || self.at_once == 0 {
             return Err(PlanError::Empty(
-                "a plan needs at least one fault, and one at once".to_owned(),
+                "a plan needs at least one fault, also of each family, and one at once".to_owned(),
             ));
         }
         for (what, (from, to)) in [
@@ -297,7 +318,7 @@ impl PlanOptions {
         }
         // Else nothing would ever end, and the plan would never be complete.
         if self.lasting.1.0 + self.recovery.1.0 == Duration::ZERO
-            || self.recovery.1.0 == Duration::ZERO && self.faults.iter().all(Fault::is_momentary)
+            || self.recovery.1.0 == Duration::ZERO && self.families.iter().flatten().all(Fault::is_momentary)
         {
             return Err(PlanError::Empty("faults must take some time".to_owned()));
         }
@@ -344,13 +365,10 @@ mod tests {
     use super::*;
 
     fn options(names: &[&str], secs: u64, at_once: usize) -> PlanOptions {
-        let faults = names
-            .iter()
-            .flat_map(|name| faults_named(name).expect("a name"))
-            .collect();
+        let families = names.iter().map(|name| faults_named(name).expect("a name"));
         PlanOptions {
             at_once,
-            ..PlanOptions::for_length(Duration::from_secs(secs), faults)
+            ..PlanOptions::for_length(Duration::from_secs(secs), families.collect())
         }
     }
 
@@ -384,16 +402,33 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_has_its_turn_before_any_comes_again() {
-        let options = options(&["kill", "pause"], 600, 1);
-        let plan = Plan::make(3, &options).expect("a plan");
-        let round = options.faults.len();
-        for turn in plan.steps.chunks_exact(round) {
-            for fault in &options.faults {
-                assert!(turn.iter().any(|step| step.fault == *fault), "{fault} is missing");
+    fn every_family_has_its_turn_before_any_comes_again_and_so_has_each_of_its_faults() {
+        let names = ["kill", "pause-one", "power-failure"];
+        for seed in 0..50 {
+            let options = options(&names, 600, 1);
+            let plan = Plan::make(seed, &options).expect("a plan");
+            assert!(plan.steps.len() > 30, "seed {seed}: {plan}");
+            let of = |step: &Step| {
+                let mut families = options.families.iter();
+                families
+                    .position(|family| family.contains(&step.fault))
+                    .expect("asked for")
+            };
+            for turn in plan.steps.chunks_exact(names.len()) {
+                let mut met: Vec<usize> = turn.iter().map(of).collect();
+                met.sort_unstable();
+                assert_eq!(met, [0, 1, 2], "seed {seed}: {plan}");
+            }
+            for (number, family) in options.families.iter().enumerate() {
+                let steps: Vec<&Step> = plan.steps.iter().filter(|step| of(step) == number).collect();
+                for turn in steps.chunks_exact(family.len()) {
+                    for fault in family {
+                        let met = turn.iter().any(|step| step.fault == *fault);
+                        assert!(met, "seed {seed}: {fault} is missing: {plan}");
+                    }
+                }
             }
         }
-        assert!(plan.steps.len() > round);
     }
 
     #[test]
@@ -427,6 +462,8 @@ mod tests {
         ));
         let none = PlanOptions::for_length(Duration::from_secs(60), Vec::new());
         assert!(matches!(Plan::make(0, &none), Err(PlanError::Empty(_))));
+        let hollow = PlanOptions::for_length(Duration::from_secs(60), vec![Vec::new()]);
+        assert!(matches!(Plan::make(0, &hollow), Err(PlanError::Empty(_))));
     }
 
     #[test]

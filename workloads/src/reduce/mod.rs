@@ -360,12 +360,14 @@ fn configured(config: &RunConfig, candidate: &Candidate, plan: PathBuf) -> RunCo
         },
         nemesis: Vec::new(),
         left_out: Vec::new(),
-        faults: candidate
-            .plan
-            .steps
-            .iter()
-            .map(|step| step.fault.clone())
-            .collect(),
+        families: vec![
+            candidate
+                .plan
+                .steps
+                .iter()
+                .map(|step| step.fault.clone())
+                .collect(),
+        ],
         at_once: 1,
         plan: Some((plan, candidate.plan.clone())),
         keys: candidate.keys,

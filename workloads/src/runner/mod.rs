@@ -105,7 +105,7 @@ pub fn run(config: &RunConfig) -> Result<u8> {
                 seed: config.seed,
                 net: config.net,
                 host_port: None,
-                faults: &config.faults,
+                faults: &config.families.concat(),
                 owner,
             };
             Cluster::start(seat, &plan, &runtime)
@@ -195,7 +195,7 @@ fn plan_faults(config: &RunConfig, cluster: &Cluster, dir: &RunDir) -> Result<ne
         },
         // A stream of its own, so that the load's choices do not shift it.
         None => schedule::draw(
-            &config.faults,
+            &config.families,
             config.at_once,
             config.time_limit,
             config.seed ^ SCHEDULE_STREAM,

@@ -1,5 +1,7 @@
 //! What the types of a system file cannot say and must hold.
 
+use nemesis::plan::{FAULT_NAMES, faults_named};
+
 use super::operation::{CallTemplate, Operation, REQUEST};
 use super::problem::{Problem, nearest};
 use super::rules::{self, Place};
@@ -27,6 +29,12 @@ pub(super) fn check(system: &System) -> Result<(), Problem> {
             "name",
             "`name` must be letters, digits, - and _",
         ));
+    }
+    if let Some(unknown) = system.faults.iter().find(|name| faults_named(name).is_none()) {
+        let meant =
+            nearest(unknown, FAULT_NAMES).map_or(String::new(), |meant| format!("; did you mean `{meant}`?"));
+        let message = format!("there is no fault `{unknown}`{meant}");
+        return Err(Problem::new("", "faults", message));
     }
     let params: Vec<&str> = system.params.keys().map(String::as_str).collect();
     check_node(system, &params)?;

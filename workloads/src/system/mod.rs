@@ -58,6 +58,9 @@ pub struct System {
     /// The Debian packages that bring the store.
     #[serde(default)]
     pub packages: Vec<String>,
+    /// What a run in the lab that names no faults injects besides the usual ones.
+    #[serde(default)]
+    pub faults: Vec<String>,
     /// Settings of the file's own, as placeholders everywhere; variants may change them.
     #[serde(default)]
     pub params: BTreeMap<String, String>,
