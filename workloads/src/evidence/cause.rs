@@ -1,13 +1,15 @@
 //! Which cause a violation points at: what the checker calls it, seen together with what was done to the cluster at
 //! the time, and with what the replicas held at the end.
 //!
-//! The checker knows the history alone. That a write was lost *to a power failure*, or that an old answer came from
-//! a replica that will never catch up, stands in what the runner saw.
+//! The checker asks what became of one value. That a write was lost *to a power failure*, or that an old answer came
+//! from a replica that will never catch up, stands in what the runner saw; that there are two logs, each with an
+//! entry of its own at one place, stands in what writes of other keys were told.
 
-use checker::history::Nanos;
+use checker::history::{History, Nanos, Operation};
 use checker::{Analysis, Anomaly, Verdict};
 use serde::Serialize;
 
+use super::revisions::{LeftOut, given_twice, left_out};
 use super::{Conduct, FaultRecord};
 use crate::report::Finding;
 
@@ -23,10 +25,14 @@ pub struct Cause {
 /// How long after the end of a fault what shows is still put down to it, in nanoseconds: elections and restarts
 /// take their time.
 const AFTERMATH_NS: u64 = 3_000_000_000;
-
 /// The cause that a run's violation points at; none where there is no violation.
 #[must_use]
-pub fn cause(analysis: &Analysis, conduct: &Conduct, findings: &[Finding]) -> Option<Cause> {
+pub fn cause(
+    history: &History,
+    analysis: &Analysis,
+    conduct: &Conduct,
+    findings: &[Finding],
+) -> Option<Cause> {
     let diverged = findings.iter().find(|finding| finding.kind == "divergence");
     let Verdict::Illegal(found) = &analysis.verdict else {
         let first = findings.first()?;
@@ -71,6 +77,18 @@ pub fn cause(analysis: &Analysis, conduct: &Conduct, findings: &[Finding]) -> Op
                 told(failure)
             )),
         ),
+        // An answer of the one log is old in the light of the other; what only one of them has will be gone. A node
+        // that stops by itself has found what cannot be, and no node that is merely behind would. One that was behind
+        // lacks everything from some place on; one that lacks only this has left it out.
+        (Anomaly::StaleRead | Anomaly::ReadsGoBackwards, ..) => {
+            let two = given_twice(history).map(|(first, second)| ("lost-write", two_logs(first, second)));
+            let told = two
+                .or_else(|| stopped(conduct).map(|how| ("crash", how)))
+                .or_else(|| {
+                    one_log_left_out(history, conduct).map(|found| ("divergence", not_behind(&found)))
+                });
+            told.map_or((None, None), |(class, meaning)| (Some(class), Some(meaning)))
+        }
         _ => (None, None),
     };
     let class = class.map_or_else(|| name(found.anomaly), str::to_owned);
@@ -79,6 +97,63 @@ pub fn cause(analysis: &Analysis, conduct: &Conduct, findings: &[Finding]) -> Op
         class,
         sentence: format!("{meaning}{on}"),
     })
+}
+
+/// A node that ended by itself, besides an old answer; not one that somebody else has killed.
+fn stopped(conduct: &Conduct) -> Option<String> {
+    let (node, how) = conduct.crashes.iter().find(|(_, how)| !how.contains("SIGKILL"))?;
+    Some(format!(
+        "an answer was old, and {node} stopped by itself ({how}), which a store does when it finds what cannot be"
+    ))
+}
+
+/// A read through a node that has left something out, in a store whose replicas go through one log, while nothing was
+/// done to any node.
+fn one_log_left_out<'a>(history: &'a History, conduct: &Conduct) -> Option<LeftOut<'a>> {
+    if conduct.replicas.is_empty() {
+        return None;
+    }
+    left_out(history, |from, to| {
+        let over = |fault: &FaultRecord| fault.to_ns.is_some_and(|end| end + AFTERMATH_NS < from.0);
+        conduct
+            .faults
+            .iter()
+            .all(|fault| fault.from_ns > to.0 || over(fault))
+    })
+}
+
+/// What it means that a revision was given twice.
+fn two_logs(first: Operation<'_>, second: Operation<'_>) -> String {
+    format!(
+        "there were two logs, of which one is gone: revision {} was told to {}, and to {}",
+        first.told_rev().unwrap_or_default(),
+        what(first),
+        what(second)
+    )
+}
+
+/// What it means that a node had shown what came later.
+fn not_behind(found: &LeftOut<'_>) -> String {
+    let (shown, revision) = found.shown;
+    format!(
+        "a node has left out a write that it must have come by: {} does not show {}, revision {}, but {} had shown \
+         revision {revision} before",
+        what(found.read),
+        what(found.write),
+        found.write.told_rev().unwrap_or_default(),
+        what(shown),
+    )
+}
+
+/// An operation in a few words.
+fn what(operation: Operation<'_>) -> String {
+    let key = operation
+        .key()
+        .map_or_else(String::new, |key| format!(" of key {key}"));
+    let node = operation
+        .node()
+        .map_or_else(String::new, |node| format!(" through {node}"));
+    format!("the {}{key}{node} at {}", operation.f(), operation.invoked_at())
 }
 
 /// The name that results carry.
@@ -183,11 +258,12 @@ fn told(fault: &FaultRecord) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::ReplicaState;
     use checker::history::{Event, EventKind, Header, History, ProcessId, Value};
     use checker::{CheckOptions, check};
 
     /// A write of 4, one of 5 until 20 ms, and a read of `seen` from 100 ms on, which nobody contradicts.
-    fn analysis(seen: i64) -> Analysis {
+    fn history(seen: i64) -> History {
         let ms = 1_000_000;
         let events = [
             (0, 1, EventKind::Invoke, "set", 4),
@@ -206,9 +282,14 @@ mod tests {
             };
             Event::new(index as u64, Nanos(at * ms), ProcessId(process), kind, f, value)
         });
-        let history =
-            History::from_events(Header::for_model("register"), events.collect()).expect("a history");
-        check(&history, &CheckOptions::default()).expect("checked")
+        History::from_events(Header::for_model("register"), events.collect()).expect("a history")
+    }
+
+    /// The cause in a run that read this.
+    fn caused(seen: i64, conduct: &Conduct, findings: &[Finding]) -> Option<Cause> {
+        let history = history(seen);
+        let analysis = check(&history, &CheckOptions::default()).expect("checked");
+        cause(&history, &analysis, conduct, findings)
     }
 
     fn fault(kind: &str, from_ms: u64, to_ms: u64) -> Conduct {
@@ -245,8 +326,7 @@ mod tests {
 
     #[test]
     fn a_write_that_a_power_failure_came_after_was_lost_to_it() {
-        let analysis = analysis(4);
-        let lost = |conduct| cause(&analysis, &conduct, &[]);
+        let lost = |conduct| caused(4, &conduct, &[]);
         is(
             lost(fault("power-failure", 30, 50)),
             "lost-after-power-failure",
@@ -277,12 +357,12 @@ mod tests {
     fn replicas_that_differ_are_the_cause_of_answers_that_fit_no_store() {
         let apart = [finding("crash"), finding("divergence")];
         is(
-            cause(&analysis(4), &Conduct::default(), &apart),
+            caused(4, &Conduct::default(), &apart),
             "divergence",
             "a divergence it was",
         );
         is(
-            cause(&analysis(9), &Conduct::default(), &[]),
+            caused(9, &Conduct::default(), &[]),
             "phantom-value",
             "nobody had asked for",
         );
@@ -290,17 +370,131 @@ mod tests {
 
     #[test]
     fn a_legal_history_has_a_cause_only_where_something_else_went_wrong() {
-        let legal = analysis(5);
-        assert_eq!(cause(&legal, &Conduct::default(), &[]), None);
+        assert_eq!(caused(5, &Conduct::default(), &[]), None);
         is(
-            cause(&legal, &Conduct::default(), &[finding("crash")]),
+            caused(5, &Conduct::default(), &[finding("crash")]),
             "crash",
             "stopped by itself",
         );
         is(
-            cause(&legal, &Conduct::default(), &[finding("divergence")]),
+            caused(5, &Conduct::default(), &[finding("divergence")]),
             "divergence",
             "a divergence it was",
         );
+    }
+
+    /// An old answer, whose new value turns up after all, while writes of another key are told these revisions: one
+    /// that ends at 30 ms, one that begins at `again_ms`, one after that.
+    fn stale_while(revisions: [i64; 3], again_ms: u64) -> Option<Cause> {
+        stale_in(revisions, again_ms, &Conduct::default())
+    }
+
+    fn stale_in(revisions: [i64; 3], again_ms: u64, conduct: &Conduct) -> Option<Cause> {
+        let ms = 1_000_000;
+        let mut events = Vec::new();
+        let mut did =
+            |process, from: u64, to: u64, (f, key, value): (&'static str, &str, Value), rev: Option<i64>| {
+                for (at, kind) in [(from, EventKind::Invoke), (to, EventKind::Ok)] {
+                    let value = match (kind, f) {
+                        (EventKind::Invoke, "get") => Value::Nil,
+                        _ => value.clone(),
+                    };
+                    let mut event = Event::new(0, Nanos(at * ms), ProcessId(process), kind, f, value);
+                    event.key = Some(Value::from(key));
+                    event.node = Some("n1".to_owned());
+                    event.rev = rev.filter(|_| kind == EventKind::Ok);
+                    events.push(event);
+                }
+            };
+        did(1, 0, 1, ("set", "k", Value::Int(4)), Some(1));
+        did(1, 2, 3, ("set", "k", Value::Int(5)), Some(2));
+        did(1, 40, 41, ("get", "k", Value::Int(4)), None);
+        did(1, 42, 43, ("get", "k", Value::Int(5)), None);
+        did(2, 32, 33, ("get", "other", Value::Int(1)), None);
+        did(2, 20, 30, ("set", "other", Value::Int(1)), Some(revisions[0]));
+        did(
+            2,
+            again_ms,
+            again_ms + 1,
+            ("set", "other", Value::Int(2)),
+            Some(revisions[1]),
+        );
+        did(
+            2,
+            again_ms + 2,
+            again_ms + 3,
+            ("set", "other", Value::Int(3)),
+            Some(revisions[2]),
+        );
+        events.sort_by_key(|event| event.time);
+        for (index, event) in events.iter_mut().enumerate() {
+            event.index = index as u64;
+        }
+        let history = History::from_events(Header::for_model("kv"), events).expect("a history");
+        let analysis = check(&history, &CheckOptions::default()).expect("checked");
+        cause(&history, &analysis, conduct, &[])
+    }
+
+    #[test]
+    fn a_node_that_answers_with_what_came_later_has_left_something_out() {
+        let one_log = |faults: Vec<FaultRecord>| Conduct {
+            faults,
+            replicas: vec![ReplicaState {
+                node: "n1".into(),
+                applied: 9,
+                hash: "h".into(),
+            }],
+            ..Conduct::default()
+        };
+        // The old answer lacks revision 2; through the same node the other key had been read as of revision 7.
+        let calm = one_log(Vec::new());
+        is(
+            stale_in([7, 8, 9], 500, &calm),
+            "divergence",
+            "the get of key k through n1 at 0.040 s does not show the set of key k through n1 at 0.002 s, revision 2, \
+             but the get of key other through n1 at 0.032 s had shown revision 7 before",
+        );
+        // In a store of many logs, or of which nobody knows, it says nothing; nor does it where nodes were hit.
+        is(stale_while([7, 8, 9], 500), "stale-read", "not make sure");
+        let hit = one_log(fault("kill", 35, 38).faults);
+        is(stale_in([7, 8, 9], 500, &hit), "stale-read", "not make sure");
+        let later = one_log(fault("kill", 600, 700).faults);
+        is(stale_in([7, 8, 9], 500, &later), "divergence", "has left out");
+    }
+
+    #[test]
+    fn a_node_that_stops_by_itself_says_more_than_an_old_answer() {
+        let crashed = |how: &str| Conduct {
+            crashes: vec![("n3".into(), how.into())],
+            ..Conduct::default()
+        };
+        let stale = |conduct| stale_in([7, 8, 9], 500, &conduct);
+        is(
+            stale(crashed("exit code 255")),
+            "crash",
+            "n3 stopped by itself (exit code 255)",
+        );
+        // Whoever was killed has found nothing.
+        is(stale(crashed("signal SIGKILL")), "stale-read", "not make sure");
+        // What was lost is lost, whatever came of it.
+        is(
+            stale_in([7, 7, 8], 500, &crashed("exit code 255")),
+            "lost-write",
+            "two logs",
+        );
+        is(caused(4, &crashed("exit code 255"), &[]), "lost-write", "gone");
+    }
+
+    #[test]
+    fn a_revision_that_is_given_twice_tells_of_two_logs() {
+        is(stale_while([7, 8, 9], 500), "stale-read", "not make sure");
+        is(
+            stale_while([7, 7, 8], 500),
+            "lost-write",
+            "revision 7 was told to the set of key other through n1 at 0.020 s, and to the set of key other through n1 at 0.500 s",
+        );
+        is(stale_while([7, 8, 7], 500), "lost-write", "two logs");
+        // Two that race may be told what was expected of one of them.
+        is(stale_while([7, 7, 8], 120), "stale-read", "not make sure");
     }
 }

@@ -11,6 +11,7 @@
 mod cause;
 mod conduct;
 mod reach;
+mod revisions;
 
 pub use cause::{Cause, cause};
 pub(crate) use conduct::Note;

@@ -146,7 +146,7 @@ pub(super) fn conclude(dir: &Path, check_limit: Duration, signals: Option<&Signa
         ));
     }
     let anomalies = anomalies(&conduct, dir);
-    let cause = cause(&analysis, &conduct, &anomalies);
+    let cause = cause(history, &analysis, &conduct, &anomalies);
     let run = RunInfo {
         cause: cause.clone(),
         ..run_info(

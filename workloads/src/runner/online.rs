@@ -17,6 +17,9 @@ use crate::live::Live;
 /// How long events gather before the judge looks again: to wake it for each would cost the clients more than the
 /// judging does.
 const GATHER: Duration = Duration::from_millis(5);
+/// How long the load goes on after a violation. What it points at shows in what comes next: whether the value turns
+/// up after all, whether others see the same, whether the replicas stay apart.
+const LOOK_ON: Duration = Duration::from_secs(1);
 
 /// A judge at work.
 pub(super) struct Judge {
@@ -26,7 +29,8 @@ pub(super) struct Judge {
     pub(super) violated: watch::Receiver<Option<String>>,
 }
 
-/// Has a thread judge what it is sent; turns `stop` true at the first violation, where there is one to turn.
+/// Has a thread judge what it is sent; turns `stop` true a moment after the first violation, where there is one to
+/// turn.
 pub(super) fn judge(header: &Header, stop: Option<watch::Sender<bool>>, live: &Arc<Live>) -> Result<Judge> {
     let mut monitor = Monitor::new(header, &CheckOptions::default())?;
     let (events, heard) = channel::<Event>();
@@ -43,6 +47,7 @@ pub(super) fn judge(header: &Header, stop: Option<watch::Sender<bool>>, live: &A
                         live.say(&format!("{:>6.1} s  VIOLATION{key}", event.time.as_seconds()));
                         found.send_replace(Some(format!("a violation was found{key}")));
                         if let Some(stop) = stop {
+                            thread::sleep(LOOK_ON);
                             stop.send_replace(true);
                         }
                         return;
