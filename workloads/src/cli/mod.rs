@@ -272,7 +272,7 @@ pub struct ScorecardArgs {
     /// Forget the trials that are there; the tally of the build without bugs stays
     #[arg(long)]
     pub fresh: bool,
-    /// Folder for trials.jsonl, clean.jsonl, scorecard.md, scorecard.json, scorecard.svg, and the runs that went wrong
+    /// Folder for trials.jsonl, clean.jsonl, scorecard.html, .md, .json and .svg, and the runs that went wrong
     #[arg(long, default_value = "store/scorecard", value_name = "DIR")]
     pub out: PathBuf,
 }

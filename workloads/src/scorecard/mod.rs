@@ -10,6 +10,7 @@
 //! the history, by replicas that differ, or by a node that died. A run that is Unknown has caught nothing.
 
 mod catalogue;
+mod page;
 mod plot;
 mod table;
 mod tally;
@@ -114,7 +115,7 @@ pub fn run(args: &ScorecardArgs) -> Result<u8> {
             "{left_out} runs were left for another time: the budget is used up; the same command goes on"
         );
     }
-    println!("table: {}", args.out.join("scorecard.md").display());
+    println!("report: {}", args.out.join("scorecard.html").display());
     let complaints = if args.quick {
         table.missed()
     } else {
@@ -194,6 +195,7 @@ fn plans(args: &ScorecardArgs) -> Result<Vec<Plan>> {
                 workload: preset.map(|preset| preset.workload.to_owned()),
                 nemesis: preset.map(|preset| preset.nemesis.to_owned()),
                 at_once: preset.map(|preset| preset.at_once),
+                nodes: preset.and_then(|preset| preset.nodes),
                 seed,
                 seconds,
             };
@@ -224,7 +226,8 @@ fn plans(args: &ScorecardArgs) -> Result<Vec<Plan>> {
 fn write(out: &Path, table: &Table) -> Result<()> {
     write_whole(&out.join("scorecard.md"), table.markdown().as_bytes())?;
     write_whole(&out.join("scorecard.json"), &serde_json::to_vec_pretty(table)?)?;
-    write_whole(&out.join("scorecard.svg"), plot::svg(table).as_bytes())
+    write_whole(&out.join("scorecard.svg"), plot::svg(table).as_bytes())?;
+    write_whole(&out.join("scorecard.html"), page::html(table).as_bytes())
 }
 
 /// Removes the folder of the last run: one that went as it must is not needed, and hundreds fill a disk.

@@ -46,6 +46,8 @@ pub struct BugRow {
     pub workload: &'static str,
     /// The preset's faults.
     pub nemesis: &'static str,
+    /// The preset in words: also how many faults at once, and how many nodes, where that is not as usual.
+    pub preset_in_words: String,
     /// Against the preset.
     pub preset: Row,
     /// Against the default run.
@@ -59,6 +61,8 @@ pub struct CleanRow {
     pub workload: Option<String>,
     /// Its faults.
     pub nemesis: Option<String>,
+    /// All of it in words.
+    pub in_words: String,
     /// How many runs there were.
     pub runs: usize,
     /// The sentences of those that were accused.
@@ -110,22 +114,26 @@ impl Table {
             bug: bug.name,
             workload: bug.preset.workload,
             nemesis: bug.preset.nemesis,
+            preset_in_words: bug.preset.in_words(),
             preset: of_bug(bug, Against::Preset),
             default: of_bug(bug, Against::Default),
         });
         let bugs: Vec<BugRow> = bugs
             .filter(|row| row.preset.runs + row.default.runs > 0)
             .collect();
-        let mut clean: BTreeMap<(Option<String>, Option<String>), CleanRow> = BTreeMap::new();
+        let mut clean: BTreeMap<(bool, String), CleanRow> = BTreeMap::new();
         for trial in trials.iter().filter(|trial| trial.plan.against == Against::Clean) {
             let Plan {
                 workload, nemesis, ..
             } = trial.plan.clone();
+            let in_words = trial.plan.against_what();
+            // The default run first.
             let row = clean
-                .entry((workload.clone(), nemesis.clone()))
+                .entry((workload.is_some(), in_words.clone()))
                 .or_insert(CleanRow {
                     workload,
                     nemesis,
+                    in_words,
                     runs: 0,
                     false_alarms: Vec::new(),
                     unknown: Vec::new(),
@@ -186,9 +194,8 @@ impl Table {
             let Row { caught, runs, .. } = row.preset;
             let right = row.preset.named_right + row.default.named_right;
             line(format!(
-                "| [{bug}]({bug}.md) | {}, {} | {caught} of {runs} | {} | {} | {} | {} of {} | {} | {right} of {} |",
-                row.workload,
-                row.nemesis.replace(',', ", "),
+                "| [{bug}]({bug}.md) | {} | {caught} of {runs} | {} | {} | {} | {} of {} | {} | {right} of {} |",
+                row.preset_in_words,
                 seconds(row.preset.median_s),
                 row.preset
                     .median_operations
@@ -208,34 +215,15 @@ impl Table {
             );
         }
         for row in &self.clean {
-            let workload = row.workload.as_deref().unwrap_or("default run");
-            let nemesis = row
-                .nemesis
-                .as_ref()
-                .map_or_else(String::new, |names| format!(", {}", names.replace(',', ", ")));
             line(format!(
-                "| {workload}{nemesis} | {} | {} | {} |",
+                "| {} | {} | {} | {} |",
+                row.in_words,
                 row.runs,
                 row.false_alarms.len(),
                 row.unknown.len()
             ));
         }
-        let figures = &self.figures;
-        line(format!(
-            "\nIts preset catches {} of {} bugs in at least {:.0} % of the runs, the default run {} of {} in at least {:.0} %. \
-             {} of {} violations were called by a right name. The clean build was accused in {} of {} runs; {} could not say.",
-            figures.preset_bugs.0,
-            figures.preset_bugs.1,
-            PRESET_SHARE * 100.0,
-            figures.default_bugs.0,
-            figures.default_bugs.1,
-            DEFAULT_SHARE * 100.0,
-            figures.named_right.0,
-            figures.named_right.1,
-            figures.false_alarms.0,
-            figures.false_alarms.1,
-            figures.unknown,
-        ));
+        line(format!("\n{}", self.figures.in_words()));
         line(format!(
             "The machine's load average was {:.1} to {:.1}.",
             self.busy.0, self.busy.1
@@ -305,6 +293,26 @@ impl Figures {
         }
     }
 
+    /// All of them in a few sentences.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        format!(
+            "Its preset catches {} of {} bugs in at least {:.0} % of the runs, the default run {} of {} in at least {:.0} %. \
+             {} of {} violations were called by a right name. The clean build was accused in {} of {} runs; {} could not say.",
+            self.preset_bugs.0,
+            self.preset_bugs.1,
+            PRESET_SHARE * 100.0,
+            self.default_bugs.0,
+            self.default_bugs.1,
+            DEFAULT_SHARE * 100.0,
+            self.named_right.0,
+            self.named_right.1,
+            self.false_alarms.0,
+            self.false_alarms.1,
+            self.unknown,
+        )
+    }
+
     /// Which figures are missed, one line each.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
@@ -350,10 +358,7 @@ impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = &self.plan;
         let what = plan.bug.as_deref().unwrap_or("no bug");
-        let against = match (plan.against, &plan.workload, &plan.nemesis) {
-            (_, Some(workload), Some(nemesis)) => format!("{workload}, {nemesis}"),
-            _ => "default run".to_owned(),
-        };
+        let against = plan.against_what();
         let verdict = match &self.verdict {
             Verdict::Illegal => format!("illegal: {}", self.anomaly.as_deref().unwrap_or("?")),
             Verdict::Valid => "valid".to_owned(),
@@ -405,6 +410,7 @@ pub(super) mod tests {
                 workload: None,
                 nemesis: None,
                 at_once: None,
+                nodes: None,
                 seed,
                 seconds: 60,
             },

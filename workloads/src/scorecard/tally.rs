@@ -123,10 +123,7 @@ impl Tally {
         let mut others = Vec::new();
         for Entry { day, trial, .. } in &self.entries {
             let plan = &trial.plan;
-            let name = match (&plan.workload, &plan.nemesis) {
-                (Some(workload), Some(nemesis)) => format!("{workload}, {}", nemesis.replace(',', ", ")),
-                _ => "default run".to_owned(),
-            };
+            let name = plan.against_what();
             let row = rows.entry(name.clone()).or_default();
             row[0] += 1;
             let what = match &trial.verdict {
@@ -185,6 +182,7 @@ pub(super) fn plans(count: u32, first_seed: u64, seconds: u64) -> Vec<Plan> {
             workload: preset.map(|preset| preset.workload.to_owned()),
             nemesis: preset.map(|preset| preset.nemesis.to_owned()),
             at_once: preset.map(|preset| preset.at_once),
+            nodes: preset.and_then(|preset| preset.nodes),
             seed,
             seconds,
         })

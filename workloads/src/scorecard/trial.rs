@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::catalogue::in_words;
 use crate::campaign::{Attempts, Results, Verdict};
 
 /// A run that takes so much longer than it should is hung.
@@ -39,6 +40,9 @@ pub struct Plan {
     pub nemesis: Option<String>,
     /// Most faults at once; none for the default.
     pub at_once: Option<u8>,
+    /// How many nodes; none for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<u8>,
     /// Decides everything else.
     pub seed: u64,
     /// How long the load may last, in seconds.
@@ -82,9 +86,19 @@ impl Plan {
         option("--workload", &self.workload);
         option("--nemesis", &self.nemesis);
         option("--at-once", &self.at_once.map(|number| number.to_string()));
+        option("--nodes", &self.nodes.map(|number| number.to_string()));
         option("--time-limit", &Some(format!("{}s", self.seconds)));
         option("--seed", &Some(self.seed.to_string()));
         arguments
+    }
+
+    /// What it is run against, in words.
+    #[must_use]
+    pub fn against_what(&self) -> String {
+        match (&self.workload, &self.nemesis) {
+            (Some(workload), Some(nemesis)) => in_words((workload, nemesis), self.at_once, self.nodes),
+            _ => "default run".to_owned(),
+        }
     }
 
     /// Runs it, keeping the run in `store`, and reads what it found; none where somebody asked us to end.
@@ -145,6 +159,7 @@ mod tests {
             workload: Some("append".into()),
             nemesis: Some("power-failure,kill".into()),
             at_once: Some(2),
+            nodes: Some(3),
             seed: 7,
             seconds: 60,
         }
@@ -161,7 +176,7 @@ mod tests {
         assert_eq!(args.bug.as_deref(), Some("no-fsync"));
         assert_eq!(args.workload.name, "append");
         assert_eq!(args.nemesis, ["power-failure", "kill"]);
-        assert_eq!(args.at_once, Some(2));
+        assert_eq!((args.at_once, args.nodes), (Some(2), 3));
         assert_eq!((args.seed, args.time_limit), (Some(7), Duration::from_secs(60)));
     }
 
