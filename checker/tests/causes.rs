@@ -289,9 +289,9 @@ fn a_text_that_lacks_a_piece_is_stale_lost_or_of_a_node_that_went_another_way() 
     let begun = || vec![append(0, 1, "1,"), append(2, 3, "2,")];
     let with = |reads: Vec<Did>| [begun(), reads].into_iter().flatten().collect::<Vec<_>>();
     let stale = with(vec![get(4, 5, "n2", json!("1,")), get(6, 7, "n2", json!("1,2,"))]);
-    is(&stale, "stale-read", "2, was not lost");
+    is(&stale, "stale-read", "; 2 was not lost");
     let lost = with(vec![get(4, 5, "n2", json!("1,")), get(6, 7, "n3", json!("1,"))]);
-    is(&lost, "lost-write", "2, is lost");
+    is(&lost, "lost-write", "; 2 is lost");
     // It lacks the first and has the second: no moment of the past looks so.
     let gap = with(vec![get(4, 5, "n2", json!("2,")), get(6, 7, "n3", json!("1,2,"))]);
     is(&gap, "divergence", "");
@@ -320,5 +320,5 @@ fn a_read_text_that_shrinks_is_told_by_what_becomes_of_it() {
         get(4, 5, "n2", Json::Null),
         get(6, 7, "n2", json!("1,")),
     ];
-    is(&stale, "stale-read", "1, was not lost");
+    is(&stale, "stale-read", "; 1 was not lost");
 }
