@@ -11,6 +11,7 @@ use super::TransactionOptions;
 use super::analysis::{Frame, TransactionAnalysis};
 use super::anomaly::AnomalyKind;
 use super::finding::{Finding, Findings};
+use super::pace::Pace;
 
 /// What is known of a bank.
 #[derive(Clone, Debug, Default)]
@@ -26,8 +27,17 @@ pub struct BankOptions {
 /// # Errors
 /// [`HistoryError::Malformed`] if an operation is no read and no transfer.
 pub fn bank(history: &History, options: &TransactionOptions) -> Result<TransactionAnalysis, HistoryError> {
-    let bank = &options.bank;
     let begun = Instant::now();
+    paced(history, options, begun, &mut options.pace(begun))
+}
+
+pub(super) fn paced(
+    history: &History,
+    options: &TransactionOptions,
+    begun: Instant,
+    pace: &mut Pace,
+) -> Result<TransactionAnalysis, HistoryError> {
+    let bank = &options.bank;
     let mut findings = Findings::default();
     let told = history
         .header()
@@ -56,6 +66,9 @@ pub fn bank(history: &History, options: &TransactionOptions) -> Result<Transacti
             continue;
         }
         let balances = balances(history, operation)?;
+        if !pace.goes_on(1 + balances.len()) {
+            break;
+        }
         let id = operation.id();
         let names: Vec<Value> = balances.iter().map(|(account, _)| account.clone()).collect();
         let (known, first) = accounts.get_or_insert_with(|| (names.clone(), id));
@@ -112,7 +125,7 @@ pub fn bank(history: &History, options: &TransactionOptions) -> Result<Transacti
         expected: options.consistency_models.clone(),
         given_up: Vec::new(),
         doubt: None,
-        exhausted: None,
+        exhausted: options.ran_out(history, pace),
         witness: None,
         notes: Vec::new(),
     };

@@ -6,8 +6,6 @@
 //! for "from here on" and belong to one relation each. A path from transaction to transaction through relays is
 //! one edge, and costs and counts as one.
 
-use std::time::Instant;
-
 use petgraph::Directed;
 use petgraph::graph::{Graph, NodeIndex};
 use serde::{Serialize, Serializer};
@@ -15,6 +13,7 @@ use serde::{Serialize, Serializer};
 use crate::history::{NEVER, OpId, Outcome};
 
 use super::anomaly::{Evidence, Shape};
+use super::pace::{Bounds, Stopped};
 use super::transaction::{Transactions, WriteId};
 
 /// Why one transaction precedes another.
@@ -95,23 +94,8 @@ pub(super) struct Dependencies {
     pub(super) graph: Graph<(), Link, Directed, u32>,
     pub(super) transactions: usize,
     bounds: Bounds,
-    /// What ran out before all edges were there.
+    /// What ran out before all edges were there; then nothing can be told from them.
     pub(super) stopped: Option<Stopped>,
-}
-
-/// What limits a graph while it is made.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bounds {
-    pub(super) deadline: Option<Instant>,
-    /// The most bytes that it may take.
-    pub(super) memory: Option<u64>,
-}
-
-/// Why a graph was not made to the end; nothing can be told from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stopped {
-    Time,
-    Memory,
 }
 
 /// Bounds are looked at once in so many edges.
@@ -130,10 +114,12 @@ impl Dependencies {
         };
         // An edge each is the least that there will be.
         let least = Dependencies::bytes_of(transactions, transactions);
-        match bounds.memory {
-            Some(limit) if least > limit => dependencies.stopped = Some(Stopped::Memory),
-            Some(_) => {}
-            None => dependencies.graph = Graph::with_capacity(transactions * 2, transactions * 6),
+        let (vertices, edges) = (transactions * 2, transactions * 6);
+        let limit = bounds.memory.unwrap_or(u64::MAX);
+        if least > limit {
+            dependencies.stopped = Some(Stopped::Memory);
+        } else if Dependencies::bytes_of(vertices, edges) <= limit {
+            dependencies.graph = Graph::with_capacity(vertices, edges);
         }
         for _ in 0..transactions {
             dependencies.graph.add_node(());
@@ -147,7 +133,7 @@ impl Dependencies {
         let bounds = self.bounds;
         if bounds.memory.is_some_and(|limit| self.bytes() > limit) {
             self.stopped = Some(Stopped::Memory);
-        } else if bounds.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        } else if bounds.is_late() {
             self.stopped = Some(Stopped::Time);
         }
     }
@@ -358,6 +344,7 @@ mod tests {
     use rand::rngs::ChaCha8Rng;
     use rand::{RngExt, SeedableRng};
 
+    use super::super::pace::Pace;
     use super::super::simulate::{TransactionSimulation, Workload};
     use super::super::transaction::Form;
     use super::*;
@@ -428,7 +415,9 @@ mod tests {
                 ..TransactionSimulation::default()
             }
             .run();
-            let transactions = Transactions::of(&history, Form::ListAppend).unwrap();
+            let mut pace = Pace::new(Bounds::default());
+            let transactions = Transactions::of(&history, Form::ListAppend, &mut pace).unwrap();
+            let transactions = transactions.expect("there is time");
             let counts = |id: OpId| transactions.outcome(id) != Outcome::Fail;
             let mut dependencies = Dependencies::new(transactions.list.len(), Bounds::default());
             dependencies.link_orders(&transactions, counts);

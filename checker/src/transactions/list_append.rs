@@ -6,15 +6,18 @@
 //! graph (with the real-time edges) has no cycle, and which shows none of the anomalies that need no graph, has
 //! a serial order (that agrees with real time), and any topological order of the graph is one.
 
+mod told;
+
 use crate::history::{OpId, Outcome};
 
 use super::anomaly::AnomalyKind;
-use super::explain::Explain;
 use super::finding::{Finding, Findings, MOST_NAMED, all_of};
 use super::graph::{Dependencies, Grounds, Relation, happened};
 use super::met::Met;
 use super::node::{Elements, Node, Numbers, push_under};
+use super::pace::Pace;
 use super::transaction::{Step, Transactions, WriteId};
+use told::{around, whole};
 
 /// What the reads say about the lists.
 pub(super) struct Lists<'t, 'a> {
@@ -80,7 +83,11 @@ impl Expected<'_> {
 }
 
 impl<'t, 'a> Lists<'t, 'a> {
-    pub(super) fn of(transactions: &'t Transactions<'a>, findings: &mut Findings) -> Lists<'t, 'a> {
+    pub(super) fn of(
+        transactions: &'t Transactions<'a>,
+        findings: &mut Findings,
+        pace: &mut Pace,
+    ) -> Lists<'t, 'a> {
         let mut lists = Lists {
             transactions,
             lists: Vec::new(),
@@ -94,6 +101,10 @@ impl<'t, 'a> Lists<'t, 'a> {
             for (step, what) in transactions.steps(id).iter().enumerate() {
                 if let Step::Read { key, seen } = *what {
                     let elements = seen.elements().unwrap_or(Elements::NONE);
+                    // Once here, and once against what was appended.
+                    if !pace.goes_on(2 * elements.len()) {
+                        return lists;
+                    }
                     lists.read(
                         key,
                         Seen {
@@ -105,14 +116,21 @@ impl<'t, 'a> Lists<'t, 'a> {
                     );
                 }
             }
+            if !pace.goes_on(1 + transactions.steps(id).len()) {
+                return lists;
+            }
             lists.check_internal(id, &mut met, findings);
         }
         for key in 0..lists.lists.len() as u32 {
-            lists.check_strange(key, findings);
+            if !lists.check_strange(key, findings, pace) {
+                return lists;
+            }
             lists.check_aborted(key, findings);
-            lists.check_reads(key, findings);
+            if !lists.check_reads(key, findings, pace) {
+                return lists;
+            }
         }
-        lists.check_lost_updates(&mut met, findings);
+        lists.check_lost_updates(&mut met, findings, pace);
         lists
     }
 
@@ -195,10 +213,14 @@ impl<'t, 'a> Lists<'t, 'a> {
     }
 
     /// Reads that fit no order: do they hold elements twice, or elements that cannot be there at all?
-    fn check_strange(&mut self, key: u32, findings: &mut Findings) {
+    /// Says whether there was time for all of them.
+    fn check_strange(&mut self, key: u32, findings: &mut Findings, pace: &mut Pace) -> bool {
         let name = self.transactions.key(key);
         let strange = std::mem::take(&mut self.lists[key as usize].strange);
         for seen in &strange {
+            if !pace.goes_on(seen.elements.len()) {
+                break;
+            }
             let mut counts = Numbers::default();
             for (at, value) in seen.elements.iter().enumerate() {
                 let first = counts.put(0, value, at as u32);
@@ -229,6 +251,7 @@ impl<'t, 'a> Lists<'t, 'a> {
             }
         }
         self.lists[key as usize].strange = strange;
+        pace.stopped().is_none()
     }
 
     /// Aborted elements in the order, and committed ones after them.
@@ -252,8 +275,9 @@ impl<'t, 'a> Lists<'t, 'a> {
         }
     }
 
-    /// Reads of what nobody wrote, of what was aborted, of what was not final, of what was still to come.
-    fn check_reads(&self, key: u32, findings: &mut Findings) {
+    /// Reads of what nobody wrote, of what was aborted, of what was not final, of what was still to come. Says whether
+    /// there was time for all of them.
+    fn check_reads(&self, key: u32, findings: &mut Findings, pace: &mut Pace) -> bool {
         let list = &self.lists[key as usize];
         let is = |outcome: Outcome| {
             move |element: &Element<'_>| {
@@ -264,7 +288,14 @@ impl<'t, 'a> Lists<'t, 'a> {
         };
         let garbage = list.order.iter().position(|element| element.write.is_none());
         let aborted = list.order.iter().position(is(Outcome::Fail));
+        if !pace.goes_on(list.order.len()) {
+            return false;
+        }
         for &seen in &list.reads {
+            // What is still to come is looked for among its own steps.
+            if !pace.goes_on(1 + self.transactions.steps(seen.by).len()) {
+                return false;
+            }
             let len = seen.elements.len();
             if let Some(garbage) = garbage.filter(|&garbage| garbage < len) {
                 findings.add(AnomalyKind::GarbageRead, || {
@@ -286,6 +317,7 @@ impl<'t, 'a> Lists<'t, 'a> {
                 findings.add(AnomalyKind::G1b, || self.intermediate_read(key, seen, write));
             }
         }
+        true
     }
 
     fn check_future(&self, key: u32, seen: Seen<'a>, findings: &mut Findings) {
@@ -300,11 +332,14 @@ impl<'t, 'a> Lists<'t, 'a> {
     }
 
     /// Who read one version and appended to it: there can be one such transaction.
-    fn check_lost_updates(&self, met: &mut Met, findings: &mut Findings) {
+    fn check_lost_updates(&self, met: &mut Met, findings: &mut Findings, pace: &mut Pace) {
         let mut updaters: Vec<Vec<(Elements<'a>, OpId)>> = Vec::new();
         for id in self.transactions.ids() {
             // For each key the version that was read first, until the key is written.
             let mut first: Vec<(u32, Option<Elements<'a>>)> = Vec::new();
+            if !pace.goes_on(1 + self.transactions.steps(id).len()) {
+                return;
+            }
             met.begin();
             for step in self.transactions.steps(id) {
                 let key = self.transactions.key_of(*step);
@@ -328,6 +363,10 @@ impl<'t, 'a> Lists<'t, 'a> {
             for group in updaters.chunk_by(|(one, _), (two, _)| {
                 one.len() == two.len() && one.iter().zip(two.iter()).all(|(a, b)| a == b)
             }) {
+                // Each was compared with the one before it.
+                if !pace.goes_on(group.len().saturating_mul(1 + group[0].0.len())) {
+                    return;
+                }
                 if group.len() < 2 {
                     continue;
                 }
@@ -356,6 +395,9 @@ impl<'t, 'a> Lists<'t, 'a> {
         }
         unread.resize(self.lists.len(), Vec::new());
         for (key, unread) in unread.iter().enumerate() {
+            if graph.stopped.is_some() {
+                break;
+            }
             self.link_list(key as u32, unread, graph);
         }
         happened
@@ -451,226 +493,4 @@ impl<'t, 'a> Lists<'t, 'a> {
             .iter()
             .any(|later| matches!(*later, Step::Write(other) if other == write))
     }
-}
-
-/// Sentences.
-impl<'a> Lists<'_, 'a> {
-    fn internal(&self, id: OpId, key: u32, elements: Elements<'a>, expected: &Expected<'a>) -> Finding {
-        let name = self.transactions.key(key);
-        let own: Vec<String> = expected
-            .own
-            .iter()
-            .map(|value| value.to_value().to_string())
-            .collect();
-        let expected = match expected.before {
-            Some(before) if own.is_empty() => format!("it had read {} before", whole(before)),
-            Some(before) => {
-                format!(
-                    "it had read {} before and then appended {}",
-                    whole(before),
-                    own.join(", ")
-                )
-            }
-            None => format!("it had appended {} before", own.join(", ")),
-        };
-        let sentence = format!(
-            "T{} read {} of key {name}, although {expected}",
-            id.0,
-            whole(elements)
-        );
-        Finding::new(Some(name.clone()), sentence, vec![id])
-    }
-
-    fn incompatible(&self, key: u32, seen: Seen<'a>, against: OpId, common: usize) -> Finding {
-        let name = self.transactions.key(key);
-        let order = &self.lists[key as usize].order;
-        let sentence = format!(
-            "T{} read key {name} = {} and T{} read {}: they differ from place {} on, so neither continues the other",
-            seen.by.0,
-            around(seen.elements, common),
-            against.0,
-            window(order.iter().map(|element| element.value), order.len(), common),
-            common + 1,
-        );
-        Finding::new(Some(name.clone()), sentence, vec![seen.by, against])
-    }
-
-    fn garbage_read(&self, key: u32, seen: Seen<'a>, value: Node<'_>) -> Finding {
-        let name = self.transactions.key(key);
-        let sentence = format!(
-            "T{} read key {name} = {} with {}, which nobody appended",
-            seen.by.0,
-            whole(seen.elements),
-            value.to_value(),
-        );
-        Finding::new(Some(name.clone()), sentence, vec![seen.by])
-    }
-
-    fn aborted_read(&self, key: u32, seen: Seen<'a>, write: WriteId) -> Finding {
-        let name = self.transactions.key(key);
-        let write = self.transactions.write(write);
-        let sentence = format!(
-            "T{} read key {name} = {} with {}, which T{} appended and which failed",
-            seen.by.0,
-            whole(seen.elements),
-            write.value.to_value(),
-            write.by.0,
-        );
-        Finding::new(Some(name.clone()), sentence, vec![write.by, seen.by])
-    }
-
-    fn intermediate_read(&self, key: u32, seen: Seen<'a>, write: WriteId) -> Finding {
-        let name = self.transactions.key(key);
-        let write = self.transactions.write(write);
-        let sentence = format!(
-            "T{} read key {name} = {}, up to {}, which T{} appended before it appended more",
-            seen.by.0,
-            whole(seen.elements),
-            write.value.to_value(),
-            write.by.0,
-        );
-        Finding::new(Some(name.clone()), sentence, vec![write.by, seen.by])
-    }
-
-    fn dirty_update(&self, key: u32, aborted: WriteId, committed: WriteId) -> Finding {
-        let name = self.transactions.key(key);
-        let list = &self.lists[key as usize];
-        let (aborted, place) = (
-            self.transactions.write(aborted),
-            self.places[committed.0 as usize],
-        );
-        let committed = self.transactions.write(committed);
-        let witness = list.witness.expect("a list with elements was read by somebody");
-        let sentence = format!(
-            "T{} appended {} to key {name} after {}, which T{} appended and which failed (T{} read {})",
-            committed.by.0,
-            committed.value.to_value(),
-            aborted.value.to_value(),
-            aborted.by.0,
-            witness.0,
-            list.shown(place as usize),
-        );
-        Finding::new(
-            Some(name.clone()),
-            sentence,
-            vec![aborted.by, committed.by, witness],
-        )
-    }
-
-    fn future_read(&self, key: u32, seen: Seen<'a>, write: WriteId) -> Finding {
-        let name = self.transactions.key(key);
-        let sentence = format!(
-            "T{} read key {name} = {} with {}, which it appended only afterwards",
-            seen.by.0,
-            whole(seen.elements),
-            self.transactions.write(write).value.to_value(),
-        );
-        Finding::new(Some(name.clone()), sentence, vec![seen.by])
-    }
-}
-
-impl Explain for Lists<'_, '_> {
-    fn because(&self, from: OpId, to: OpId, relation: Relation, write: WriteId) -> (String, Vec<OpId>) {
-        let what = self.transactions.write(write);
-        let (name, value) = (self.transactions.key(what.key), what.value.to_value());
-        let list = &self.lists[what.key as usize];
-        let place = self.places[write.0 as usize];
-        let shown = |place: usize| {
-            let witness = list.witness.expect("a list with elements was read by somebody");
-            (format!("T{} read {}", witness.0, list.shown(place)), witness)
-        };
-        let end = if place == UNREAD {
-            list.order.len()
-        } else {
-            place as usize
-        };
-        match relation {
-            Relation::Ww => {
-                let earlier = list.order[..end].iter().rev().find_map(|element| {
-                    let earlier = element.write?;
-                    (self.transactions.write(earlier).by == from).then_some(element.value.to_value())
-                });
-                let earlier = earlier.map_or("something".to_owned(), |value| value.to_string());
-                let (seen, witness) = shown(end.saturating_sub(usize::from(place == UNREAD)));
-                let text = if place == UNREAD {
-                    format!(
-                        "T{} appended {value} to key {name} after everything that was read, T{}'s {earlier} included ({seen})",
-                        to.0, from.0
-                    )
-                } else {
-                    format!(
-                        "T{} appended {value} to key {name} after T{} appended {earlier} ({seen})",
-                        to.0, from.0
-                    )
-                };
-                (text, vec![witness])
-            }
-            Relation::Rw => {
-                let read = list
-                    .reads
-                    .iter()
-                    .rfind(|seen| seen.by == from && seen.elements.len() <= end);
-                let read = read.map_or("nothing".to_owned(), |seen| whole(seen.elements));
-                if place == UNREAD {
-                    let text = format!(
-                        "T{} read key {name} = {read} without {value}, which T{} appended and no read shows, so after what was read",
-                        from.0, to.0
-                    );
-                    (text, Vec::new())
-                } else {
-                    let (seen, witness) = shown(end);
-                    let text = format!(
-                        "T{} read key {name} = {read} without {value}, which T{} appended ({seen})",
-                        from.0, to.0
-                    );
-                    (text, vec![witness])
-                }
-            }
-            Relation::Wr | Relation::Process | Relation::Realtime => {
-                let text = format!("T{} read {value} in key {name}, which T{} appended", to.0, from.0);
-                (text, Vec::new())
-            }
-        }
-    }
-}
-
-impl List<'_> {
-    fn shown(&self, place: usize) -> String {
-        window(
-            self.order.iter().map(|element| element.value),
-            self.order.len(),
-            place,
-        )
-    }
-}
-
-/// Lists up to this length are shown whole.
-const SHOWN_WHOLE: usize = 12;
-/// How much of a longer one is shown on either side of the place that matters.
-const AROUND: usize = 3;
-
-/// A list for a sentence; of a long one its end, which says which version it is.
-fn whole(elements: Elements<'_>) -> String {
-    around(elements, elements.len().saturating_sub(1))
-}
-
-fn around(elements: Elements<'_>, place: usize) -> String {
-    window(elements.iter(), elements.len(), place)
-}
-
-fn window<'a>(elements: impl Iterator<Item = Node<'a>>, len: usize, place: usize) -> String {
-    let (first, last) = if len <= SHOWN_WHOLE {
-        (0, len)
-    } else {
-        (place.saturating_sub(AROUND), (place + AROUND + 1).min(len))
-    };
-    let values = elements.skip(first).take(last - first);
-    let mut words: Vec<String> = values.map(|value| value.to_value().to_string()).collect();
-    if first > 0 {
-        words.insert(0, "…".to_owned());
-    }
-    if last < len {
-        words.push("…".to_owned());
-    }
-    format!("[{}]", words.join(" "))
 }

@@ -15,6 +15,7 @@ use super::TransactionOptions;
 use super::analysis::{Frame, TransactionAnalysis};
 use super::anomaly::AnomalyKind;
 use super::finding::{Finding, Findings};
+use super::pace::Pace;
 
 /// One read of a group: which of its keys were written.
 struct Read {
@@ -35,6 +36,15 @@ pub fn long_fork(
     options: &TransactionOptions,
 ) -> Result<TransactionAnalysis, HistoryError> {
     let begun = Instant::now();
+    paced(history, options, begun, &mut options.pace(begun))
+}
+
+pub(super) fn paced(
+    history: &History,
+    options: &TransactionOptions,
+    begun: Instant,
+    pace: &mut Pace,
+) -> Result<TransactionAnalysis, HistoryError> {
     let mut values: BTreeMap<Value, (Value, OpId)> = BTreeMap::new();
     let mut groups: BTreeMap<Vec<Value>, Vec<Read>> = BTreeMap::new();
     for operation in history.operations() {
@@ -56,6 +66,9 @@ pub fn long_fork(
         };
         let mut reads: Vec<(Value, Value)> = Vec::new();
         let steps = said.as_list().ok_or_else(wrong)?;
+        if !pace.goes_on(1 + steps.len()) {
+            break;
+        }
         for step in steps {
             let (f, key, value) = match step.as_list() {
                 Some([f, key]) => (f, key, &Value::Nil),
@@ -95,6 +108,10 @@ pub fn long_fork(
     }
     let mut findings = Findings::default();
     for (keys, reads) in &mut groups {
+        // They are sorted by how much they saw, and each is compared with the one before it.
+        if !pace.goes_on(reads.len().saturating_mul(2 * keys.len())) {
+            break;
+        }
         check_group(keys, reads, &mut findings);
     }
     let frame = Frame {
@@ -103,7 +120,7 @@ pub fn long_fork(
         expected: options.consistency_models.clone(),
         given_up: Vec::new(),
         doubt: None,
-        exhausted: None,
+        exhausted: options.ran_out(history, pace),
         witness: None,
         notes: Vec::new(),
     };

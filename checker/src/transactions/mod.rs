@@ -76,6 +76,7 @@ mod long_fork;
 mod met;
 mod monotonic;
 mod node;
+mod pace;
 mod passed;
 mod rw_register;
 mod search;
@@ -105,14 +106,16 @@ pub use verdict::check;
 pub(crate) use consistency::boundary;
 pub(crate) use verdict::suggested;
 
-use crate::history::{History, HistoryError, Outcome, Value};
+use crate::engine::available;
+use crate::history::{History, HistoryError, OpId, Outcome, Value};
 
 use analysis::Frame;
 use explain::Explain;
 use finding::Findings;
-use graph::{Bounds, Dependencies, Stopped};
+use graph::Dependencies;
+use pace::{Bounds, Pace, Stopped};
 use serial::{Seeker, Sought};
-use transaction::{Form, Transactions};
+use transaction::{Form, Transactions, said};
 
 /// What a history of transactions is to satisfy.
 #[derive(Clone, Debug)]
@@ -147,15 +150,42 @@ impl TransactionOptions {
         self.time_limit.and_then(|limit| begun.checked_add(limit))
     }
 
-    /// What the dependencies may take while they are made: half of the memory beside the transactions, for they are
-    /// copied once.
-    fn bounds(&self, transactions: &Transactions<'_>, begun: Instant) -> Bounds {
-        let memory = self
-            .memory_limit
-            .map(|limit| limit.saturating_sub(transactions.bytes()) / 2);
-        Bounds {
+    /// How many bytes a check may hold, if that is known.
+    fn memory(&self) -> Option<u64> {
+        self.memory_limit.or_else(available)
+    }
+
+    /// How far passes may go.
+    fn pace(&self, begun: Instant) -> Pace {
+        Pace::new(Bounds {
             deadline: self.deadline(begun),
-            memory,
+            memory: self.memory(),
+        })
+    }
+
+    /// What to say if passes were stopped.
+    fn ran_out(&self, history: &History, pace: &Pace) -> Option<String> {
+        let count = history.len();
+        Some(match pace.stopped()? {
+            Stopped::Time => format!(
+                "the {} s allowed were over before {count} operations had been gone through: allow more (--time-limit), \
+                 or judge a part (checker cut)",
+                self.time_limit.unwrap_or_default().as_secs_f64(),
+            ),
+            Stopped::Memory => format!(
+                "what {count} operations say takes more than the {} MB allowed: allow more (--memory-limit), or judge a \
+                 part (checker cut)",
+                self.memory().unwrap_or_default() >> 20,
+            ),
+        })
+    }
+
+    /// What the dependencies may take while they are made: half of the memory beside what is held already, for they
+    /// are copied once.
+    fn room(&self, held: u64, pace: &Pace) -> Bounds {
+        Bounds {
+            memory: self.memory().map(|most| most.saturating_sub(held) / 2),
+            ..pace.bounds()
         }
     }
 }
@@ -170,15 +200,31 @@ pub fn list_append(
     options: &TransactionOptions,
 ) -> Result<TransactionAnalysis, HistoryError> {
     let begun = Instant::now();
-    let transactions = Transactions::of(history, Form::ListAppend)?;
+    lists(history, options, begun, &mut options.pace(begun))
+}
+
+fn lists(
+    history: &History,
+    options: &TransactionOptions,
+    begun: Instant,
+    pace: &mut Pace,
+) -> Result<TransactionAnalysis, HistoryError> {
     let mut findings = Findings::default();
-    let lists = list_append::Lists::of(&transactions, &mut findings);
-    let mut graph = Dependencies::new(transactions.list.len(), options.bounds(&transactions, begun));
+    let Some(transactions) = Transactions::of(history, Form::ListAppend, pace)? else {
+        return Ok(given_up(history, "list-append", findings, options, begun, pace));
+    };
+    let lists = list_append::Lists::of(&transactions, &mut findings, pace);
+    if pace.stopped().is_some() {
+        return Ok(given_up(history, "list-append", findings, options, begun, pace));
+    }
+    let held = transactions.bytes();
+    let mut graph = Dependencies::new(transactions.list.len(), options.room(held, pace));
     let happened = lists.link(&mut graph);
     Ok(judge(
         &transactions,
         &lists,
         graph,
+        held,
         &happened,
         findings,
         options,
@@ -197,16 +243,36 @@ pub fn rw_register(
     options: &TransactionOptions,
 ) -> Result<TransactionAnalysis, HistoryError> {
     let begun = Instant::now();
-    let transactions = Transactions::of(history, Form::RwRegister)?;
+    registers(history, options, begun, &mut options.pace(begun))
+}
+
+fn registers(
+    history: &History,
+    options: &TransactionOptions,
+    begun: Instant,
+    pace: &mut Pace,
+) -> Result<TransactionAnalysis, HistoryError> {
     let mut findings = Findings::default();
-    let mut registers = rw_register::Registers::of(&transactions, options, &mut findings)?;
-    let mut graph = Dependencies::new(transactions.list.len(), options.bounds(&transactions, begun));
-    let happened = registers.link(&mut graph, &mut findings);
+    let Some(transactions) = Transactions::of(history, Form::RwRegister, pace)? else {
+        return Ok(given_up(history, "rw-register", findings, options, begun, pace));
+    };
+    let mut registers = rw_register::Registers::of(&transactions, options, &mut findings, pace)?;
+    if pace.stopped().is_some() {
+        return Ok(given_up(history, "rw-register", findings, options, begun, pace));
+    }
+    let happened = registers.order(&mut findings, pace);
+    if pace.stopped().is_some() {
+        return Ok(given_up(history, "rw-register", findings, options, begun, pace));
+    }
+    let held = transactions.bytes() + registers.bytes();
+    let mut graph = Dependencies::new(transactions.list.len(), options.room(held, pace));
+    registers.link(&mut graph, &happened);
     let notes = registers.notes();
     Ok(judge(
         &transactions,
         &registers,
         graph,
+        held,
         &happened,
         findings,
         options,
@@ -221,6 +287,7 @@ fn judge(
     transactions: &Transactions<'_>,
     explain: &impl Explain,
     mut graph: Dependencies,
+    held: u64,
     happened: &[bool],
     mut findings: Findings,
     options: &TransactionOptions,
@@ -235,7 +302,7 @@ fn judge(
     let mut given_up = Vec::new();
     let mut exhausted = None;
     let mut witness = None;
-    match exceeded(transactions, &graph, options) {
+    match exceeded(transactions, &graph, held, options) {
         Some(problem) => exhausted = Some(problem),
         None => {
             let cycles = graph.cycles(deadline);
@@ -322,11 +389,35 @@ fn seek(
     None
 }
 
+/// What is known when there was no time or no room for all passes: what was found so far, and nothing else.
+fn given_up(
+    history: &History,
+    model: &'static str,
+    findings: Findings,
+    options: &TransactionOptions,
+    begun: Instant,
+    pace: &Pace,
+) -> TransactionAnalysis {
+    let frame = Frame {
+        history,
+        model,
+        expected: options.consistency_models.clone(),
+        given_up: Vec::new(),
+        doubt: None,
+        exhausted: options.ran_out(history, pace),
+        witness: None,
+        notes: Vec::new(),
+    };
+    let said = |id: OpId| said(history.operation(id));
+    TransactionAnalysis::new(frame, findings, said, begun.elapsed())
+}
+
 /// What to say if the dependencies take more memory or time than is allowed. While cycles are looked for, each strongly
 /// connected component is copied once, and numbers are kept for its vertices.
 fn exceeded(
     transactions: &Transactions<'_>,
     graph: &Dependencies,
+    held: u64,
     options: &TransactionOptions,
 ) -> Option<String> {
     let count = transactions.list.len();
@@ -337,8 +428,8 @@ fn exceeded(
             limit.as_secs_f64(),
         ));
     }
-    let needed = transactions.bytes() + 2 * graph.bytes();
-    let limit = options.memory_limit?;
+    let needed = held + 2 * graph.bytes();
+    let limit = options.memory()?;
     let (least, stopped) = match graph.stopped {
         Some(_) => ("more than", true),
         None => ("about", false),

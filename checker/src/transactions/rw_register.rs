@@ -20,6 +20,7 @@ use super::finding::{Finding, Findings, MOST_NAMED, all_of};
 use super::graph::{Dependencies, Grounds, Relation, happened};
 use super::met::Met;
 use super::node::{Node, push_under};
+use super::pace::Pace;
 use super::transaction::{Step, Transactions, WriteId};
 use super::version_order::{Because, Order, Orders, Touch};
 
@@ -82,6 +83,7 @@ impl<'t, 'a> Registers<'t, 'a> {
         transactions: &'t Transactions<'a>,
         options: &TransactionOptions,
         findings: &mut Findings,
+        pace: &mut Pace,
     ) -> Result<Registers<'t, 'a>, HistoryError> {
         let history = transactions.history;
         let told = &options.registers;
@@ -113,6 +115,9 @@ impl<'t, 'a> Registers<'t, 'a> {
         let mut updaters: Vec<Vec<(Version, OpId)>> = Vec::new();
         let mut met = Met::of_keys(transactions.keys.len());
         for id in transactions.ids() {
+            if !pace.goes_on(1 + transactions.steps(id).len()) {
+                break;
+            }
             registers.walk(id, &mut met, &init, unwritten, &mut updaters, findings);
         }
         registers.check_lost_updates(updaters, findings);
@@ -134,7 +139,8 @@ impl<'t, 'a> Registers<'t, 'a> {
         let mut keys: Vec<Known<'a>> = Vec::new();
         met.begin();
         let mut consistent = true;
-        for (at, step) in steps.iter().enumerate() {
+        let mut last_write = None;
+        for step in steps {
             let key = transactions.key_of(*step);
             let (place, new) = met.meet(key);
             if new {
@@ -142,6 +148,7 @@ impl<'t, 'a> Registers<'t, 'a> {
             }
             match *step {
                 Step::Write(write) => {
+                    last_write = Some(write);
                     keys[place].written = Some(write);
                     keys[place].now = Some((transactions.write(write).value, true));
                 }
@@ -154,7 +161,7 @@ impl<'t, 'a> Registers<'t, 'a> {
                         findings.add(AnomalyKind::Internal, || self.internal(id, key, seen, now, own));
                     }
                     let source = self.source(key, seen, init);
-                    self.check_read(id, at, key, seen, source, unwritten, findings);
+                    self.check_read(id, last_write, key, seen, source, unwritten, findings);
                     let first = keys[place].now.is_none();
                     keys[place].now =
                         Some((seen, keys[place].now.is_some_and(|(now, own)| own && now == seen)));
@@ -207,7 +214,7 @@ impl<'t, 'a> Registers<'t, 'a> {
     fn check_read(
         &mut self,
         id: OpId,
-        at: usize,
+        last_write: Option<WriteId>,
         key: u32,
         seen: Node<'a>,
         source: Source,
@@ -238,10 +245,8 @@ impl<'t, 'a> Registers<'t, 'a> {
         let written = transactions.write(write);
         self.seen[written.by.0 as usize] = true;
         if written.by == id {
-            if transactions.steps(id)[at..]
-                .iter()
-                .any(|step| matches!(*step, Step::Write(later) if later == write))
-            {
+            // Writes are numbered in the order of the steps.
+            if last_write.is_none_or(|last| write > last) {
                 findings.add(AnomalyKind::FutureRead, || {
                     let sentence = format!(
                         "T{} read key {name} = {}, which it wrote only afterwards",
@@ -339,16 +344,17 @@ impl<'t, 'a> Registers<'t, 'a> {
         Finding::new(Some(name.clone()), sentence, named)
     }
 
-    /// Adds every dependency to a graph; says which transactions count as having happened.
-    pub(super) fn link(&mut self, graph: &mut Dependencies, findings: &mut Findings) -> Vec<bool> {
+    /// Finds out in which order versions came; says which transactions count as having happened.
+    pub(super) fn order(&mut self, findings: &mut Findings, pace: &mut Pace) -> Vec<bool> {
         let happened = happened(self.transactions, &self.seen);
-        let counts = |id: OpId| happened[id.0 as usize];
         for touches in &mut self.touches {
-            touches.retain(|touch| counts(touch.by));
+            touches.retain(|touch| happened[touch.by.0 as usize]);
         }
         self.add_initial(&happened);
         for (because, grounds) in std::mem::take(&mut self.assumed) {
-            let cyclic = self.orders.assume(because, &self.touches, grounds.is_certain());
+            let cyclic = self
+                .orders
+                .assume(because, &self.touches, grounds.is_certain(), pace);
             for (key, cycle) in cyclic {
                 findings.add(AnomalyKind::CyclicVersions, || {
                     self.cyclic_versions(key, because, &cycle)
@@ -356,7 +362,21 @@ impl<'t, 'a> Registers<'t, 'a> {
             }
             self.assumed.push((because, grounds));
         }
-        self.orders.sort();
+        if pace.stopped().is_none() {
+            self.orders.sort();
+        }
+        happened
+    }
+
+    /// About how many bytes all this takes.
+    pub(super) fn bytes(&self) -> u64 {
+        let touches: usize = self.touches.iter().map(|touches| size_of_val(&**touches)).sum();
+        self.orders.bytes() + (touches + size_of_val(&*self.reads)) as u64
+    }
+
+    /// Adds every dependency to a graph.
+    pub(super) fn link(&mut self, graph: &mut Dependencies, happened: &[bool]) {
+        let counts = |id: OpId| happened[id.0 as usize];
         self.reads.sort_unstable();
         self.reads.dedup();
         for &(version, reader) in &self.reads {
@@ -373,6 +393,9 @@ impl<'t, 'a> Registers<'t, 'a> {
             }
         }
         for group in self.orders.groups() {
+            if graph.stopped.is_some() {
+                return;
+            }
             let version = group[0].before;
             let grounds = self.grounds(group[0].because);
             let later: Vec<(OpId, WriteId)> = group
@@ -398,7 +421,6 @@ impl<'t, 'a> Registers<'t, 'a> {
                 }
             }
         }
-        happened
     }
 
     /// The initial version comes before every write. Those that follow another write for certain follow it

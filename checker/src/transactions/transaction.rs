@@ -3,6 +3,7 @@
 use crate::history::{Flaw, History, HistoryError, NEVER, OpId, Operation, Outcome, Value, Word};
 
 use super::node::{Node, Numbers};
+use super::pace::Pace;
 
 /// How transactions write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +63,25 @@ pub(super) struct Write<'a> {
     pub(super) replaced: bool,
 }
 
+impl Transaction {
+    /// How many steps it has.
+    fn len(&self) -> usize {
+        (self.last_step - self.first_step) as usize
+    }
+}
+
 impl<'a> Transactions<'a> {
     /// Takes the transactions out of a history.
     ///
     /// Of a transaction that happened the completion counts, which has the reads filled in; of any other the
     /// invocation, which says what may have been written.
-    pub(super) fn of(history: &'a History, form: Form) -> Result<Transactions<'a>, HistoryError> {
+    ///
+    /// Nothing if there is no time for that: who does not know all writes can tell nothing from reads.
+    pub(super) fn of(
+        history: &'a History,
+        form: Form,
+        pace: &mut Pace,
+    ) -> Result<Option<Transactions<'a>>, HistoryError> {
         let mut transactions = Transactions {
             history,
             form,
@@ -80,8 +94,12 @@ impl<'a> Transactions<'a> {
         let mut keys = KeyNumbers::default();
         for operation in history.operations() {
             transactions.add(operation, &mut keys)?;
+            let steps = transactions.list.last().map_or(0, Transaction::len);
+            if !pace.goes_on(1 + steps) || !pace.holds(transactions.bytes()) {
+                return Ok(None);
+            }
         }
-        Ok(transactions)
+        Ok(Some(transactions))
     }
 
     pub(super) fn get(&self, id: OpId) -> Transaction {
@@ -263,25 +281,29 @@ impl<'a> Transactions<'a> {
         }
     }
 
-    /// What a transaction did, for people: `[append 1 4, r 2 [5 6]]`.
+    /// What a transaction did, for people.
     pub(super) fn said(&self, id: OpId) -> String {
-        let operation = self.history.operation(id);
-        let value = match operation.outcome() {
-            Outcome::Ok if !operation.output().is_nil() => operation.output(),
-            _ => operation.input(),
-        };
-        let steps: Vec<String> = value
-            .as_list()
-            .unwrap_or_default()
-            .iter()
-            .map(|step| {
-                let parts = step.as_list().unwrap_or_default();
-                let words: Vec<String> = parts.iter().map(Value::to_string).collect();
-                words.join(" ")
-            })
-            .collect();
-        format!("[{}]", steps.join(", "))
+        said(self.history.operation(id))
     }
+}
+
+/// What a transaction did, for people: `[append 1 4, r 2 [5 6]]`.
+pub(super) fn said(operation: Operation<'_>) -> String {
+    let value = match operation.outcome() {
+        Outcome::Ok if !operation.output().is_nil() => operation.output(),
+        _ => operation.input(),
+    };
+    let steps: Vec<String> = value
+        .as_list()
+        .unwrap_or_default()
+        .iter()
+        .map(|step| {
+            let parts = step.as_list().unwrap_or_default();
+            let words: Vec<String> = parts.iter().map(Value::to_string).collect();
+            words.join(" ")
+        })
+        .collect();
+    format!("[{}]", steps.join(", "))
 }
 
 /// The keys met so far.

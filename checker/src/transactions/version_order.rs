@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::history::{NEVER, OpId};
 
+use super::pace::Pace;
 use super::rw_register::Version;
 use super::transaction::WriteId;
 
@@ -68,12 +69,13 @@ impl Orders {
 
     /// Adds what follows if every key is consistent on its own, in the order of processes or of real time.
     /// Where that makes versions come before themselves and the assumption is a given, it is dropped for the
-    /// key, and the key and a cycle are returned.
+    /// key, and the key and a cycle are returned. Not all is added if there is no time or no room for it.
     pub(super) fn assume(
         &mut self,
         because: Because,
         touches: &[Vec<Touch>],
         given: bool,
+        pace: &mut Pace,
     ) -> Vec<(u32, Vec<Order>)> {
         let mut cyclic = Vec::new();
         let mut known: FxHashMap<u32, Vec<Order>> = FxHashMap::default();
@@ -92,9 +94,12 @@ impl Orders {
         }
         for (touches, key) in touches.iter().zip(0u32..) {
             let found = match because {
-                Because::Realtime => in_real_time(touches),
+                Because::Realtime => in_real_time(touches, self.bytes(), pace),
                 _ => in_processes(touches),
             };
+            if !pace.goes_on(touches.len()) || !pace.holds(self.bytes() + bytes_of(found.len())) {
+                break;
+            }
             if given {
                 let before = known.remove(&key).unwrap_or_default();
                 if let Some(cycle) = cycle(before.iter().chain(&found)) {
@@ -105,6 +110,11 @@ impl Orders {
             self.all.extend(found);
         }
         cyclic
+    }
+
+    /// About how many bytes they take.
+    pub(super) fn bytes(&self) -> u64 {
+        bytes_of(self.all.len())
     }
 
     /// Sorts what is known, so that it can be looked up.
@@ -150,6 +160,11 @@ impl Because {
     }
 }
 
+/// An order takes its own bytes and those of its place, and is copied once while all are sorted.
+fn bytes_of(orders: usize) -> u64 {
+    (orders * (2 * size_of::<Order>() + size_of::<u32>())) as u64
+}
+
 fn written(version: Version) -> Option<WriteId> {
     match version {
         Version::Initial(_) => None,
@@ -179,8 +194,8 @@ fn in_processes(touches: &[Touch]) -> Vec<Order> {
 }
 
 /// Every pair in real-time order that is not implied by two others: at most as many for each transaction as
-/// run at once.
-fn in_real_time(touches: &[Touch]) -> Vec<Order> {
+/// run at once. With how much is held beside them: where very much runs at once they are very many.
+fn in_real_time(touches: &[Touch], beside: u64, pace: &mut Pace) -> Vec<Order> {
     let mut events: Vec<(u32, bool, &Touch)> = Vec::with_capacity(touches.len() * 2);
     for touch in touches {
         events.push((touch.invoked, true, touch));
@@ -192,6 +207,9 @@ fn in_real_time(touches: &[Touch]) -> Vec<Order> {
     let mut ended: Vec<&Touch> = Vec::new();
     let mut orders = Vec::new();
     for (_, begins, touch) in events {
+        if !pace.goes_on(1 + ended.len()) || !pace.holds(beside + bytes_of(orders.len())) {
+            break;
+        }
         if begins {
             orders.extend(
                 ended

@@ -32,6 +32,7 @@ use super::TransactionOptions;
 use super::analysis::{Frame, TransactionAnalysis};
 use super::anomaly::AnomalyKind;
 use super::finding::{Finding, Findings};
+use super::pace::Pace;
 use super::passed::{Passed, Seen};
 
 /// What a read saw that nobody has written yet: older than every revision.
@@ -43,25 +44,36 @@ const NOTHING: i64 = i64::MIN;
 /// [`HistoryError::Malformed`] if an operation is none of these, or a value is written to a key twice.
 pub fn watch(history: &History, options: &TransactionOptions) -> Result<TransactionAnalysis, HistoryError> {
     let begun = Instant::now();
+    paced(history, options, begun, &mut options.pace(begun))
+}
+
+pub(super) fn paced(
+    history: &History,
+    options: &TransactionOptions,
+    begun: Instant,
+    pace: &mut Pace,
+) -> Result<TransactionAnalysis, HistoryError> {
     let mut findings = Findings::default();
     let mut case = Case {
         history,
-        writes: writes(history)?,
-        watches: watches(history)?,
+        writes: writes(history, pace)?,
+        watches: watches(history, pace)?,
         changes: BTreeMap::new(),
         revisions: FxHashMap::default(),
     };
-    case.gather(&mut findings);
-    case.streams(&mut findings);
-    case.time(&mut findings);
+    // Who does not know all writes can tell nothing from watches.
+    let all = pace.stopped().is_none()
+        && case.gather(&mut findings, pace)
+        && case.streams(&mut findings, pace)
+        && case.time(&mut findings, pace);
     let frame = Frame {
         history,
         model: "watch",
         expected: options.consistency_models.clone(),
         given_up: Vec::new(),
-        exhausted: None,
+        exhausted: options.ran_out(history, pace),
         witness: None,
-        doubt: case.doubt(),
+        doubt: all.then(|| case.doubt()).flatten(),
         notes: Vec::new(),
     };
     let said = |id: OpId| say(history.operation(id));
@@ -137,9 +149,12 @@ fn wrong(history: &History, operation: Operation<'_>, wanted: &'static str, foun
 }
 
 /// Who wrote what.
-fn writes(history: &History) -> Result<FxHashMap<Written, OpId>, HistoryError> {
+fn writes(history: &History, pace: &mut Pace) -> Result<FxHashMap<Written, OpId>, HistoryError> {
     let mut writes = FxHashMap::default();
     for operation in history.operations() {
+        if !pace.goes_on(1) {
+            break;
+        }
         let input = operation.input();
         let value = match function(history, operation)? {
             Some(Function::Set) => input,
@@ -166,7 +181,7 @@ fn writes(history: &History) -> Result<FxHashMap<Written, OpId>, HistoryError> {
 }
 
 /// The watches that were answered.
-fn watches(history: &History) -> Result<Vec<Watch>, HistoryError> {
+fn watches(history: &History, pace: &mut Pace) -> Result<Vec<Watch>, HistoryError> {
     let mut watches = Vec::new();
     let answered = |operation: &Operation<'_>| operation.f() == "watch" && operation.outcome() == Outcome::Ok;
     for operation in history.operations().filter(answered) {
@@ -195,6 +210,9 @@ fn watches(history: &History) -> Result<Vec<Watch>, HistoryError> {
             let wanted = "changes, such as [[8, \"k1\", 3]]: revision, key and value of each";
             return Err(wrong(history, operation, wanted, &output));
         };
+        if !pace.goes_on(1 + told.len()) {
+            break;
+        }
         watches.push(Watch {
             by: operation.id(),
             from,
@@ -205,8 +223,9 @@ fn watches(history: &History) -> Result<Vec<Watch>, HistoryError> {
 }
 
 impl Case<'_> {
-    /// Everything that anybody says about what was written when, and where two contradict each other.
-    fn gather(&mut self, findings: &mut Findings) {
+    /// Everything that anybody says about what was written when, and where two contradict each other. As every pass,
+    /// says whether there was time for all of it.
+    fn gather(&mut self, findings: &mut Findings, pace: &mut Pace) -> bool {
         let mut told: Vec<(Change, OpId)> = Vec::new();
         for (written, &by) in &self.writes {
             let operation = self.history.operation(by);
@@ -217,9 +236,15 @@ impl Case<'_> {
         // The order of a map of hashes is nobody's business.
         told.sort();
         for watch in &self.watches {
+            if !pace.goes_on(watch.told.len()) {
+                return false;
+            }
             told.extend(watch.told.iter().map(|change| (change.clone(), watch.by)));
         }
         for ((rev, key, value), by) in told {
+            if !pace.goes_on(1) {
+                return false;
+            }
             let first = self
                 .changes
                 .entry((rev, key.clone()))
@@ -248,12 +273,15 @@ impl Case<'_> {
                 });
             }
         }
+        true
     }
 
     /// Each watch by itself, and against all that is known to have been written.
-    fn streams(&self, findings: &mut Findings) {
+    fn streams(&self, findings: &mut Findings, pace: &mut Pace) -> bool {
         for watch in &self.watches {
-            self.sequence(watch, findings);
+            if !pace.goes_on(1 + 2 * watch.told.len()) || !self.sequence(watch, findings, pace) {
+                return false;
+            }
             self.causes(watch, findings);
             let mut told: Vec<(i64, &Value)> = watch.told.iter().map(|(rev, key, _)| (*rev, key)).collect();
             told.sort_unstable();
@@ -264,6 +292,9 @@ impl Case<'_> {
                 .range(range)
                 .take_while(|((rev, _), _)| *rev <= until);
             for ((rev, key), (value, teller)) in owed {
+                if !pace.goes_on(1) {
+                    return false;
+                }
                 if told.binary_search(&(*rev, key)).is_err() {
                     findings.add(AnomalyKind::WatchGap, || {
                         let sentence = format!(
@@ -276,18 +307,23 @@ impl Case<'_> {
                 }
             }
         }
+        true
     }
 
     /// The revisions of a watch grow.
-    fn sequence(&self, watch: &Watch, findings: &mut Findings) {
+    fn sequence(&self, watch: &Watch, findings: &mut Findings, pace: &mut Pace) -> bool {
         let by = watch.by;
         let mut last = watch.from;
         for (place, (rev, key, value)) in watch.told.iter().enumerate() {
-            let again = watch.told[..place]
-                .iter()
-                .rev()
+            let earlier = watch.told[..place].iter().rev();
+            let mut looked_at = 1;
+            let again = earlier
                 .take_while(|(earlier, ..)| earlier >= rev)
+                .inspect(|_| looked_at += 1)
                 .any(|(earlier, other, _)| earlier == rev && other == key);
+            if !pace.goes_on(looked_at) {
+                return false;
+            }
             let what = |why: String| {
                 let sentence = format!(
                     "T{} told that key {key} became {value} at revision {rev} {why}",
@@ -308,6 +344,7 @@ impl Case<'_> {
             }
             last = last.max(*rev);
         }
+        true
     }
 
     /// Every change was asked for, and a cas found what it expected.
@@ -353,7 +390,7 @@ impl Case<'_> {
     }
 
     /// Time and revisions agree.
-    fn time(&self, findings: &mut Findings) {
+    fn time(&self, findings: &mut Findings, pace: &mut Pace) -> bool {
         let mut seen = Vec::new();
         let revision = |key: &Value, value: &Value| match value {
             Value::Nil => Some(NOTHING),
@@ -363,6 +400,10 @@ impl Case<'_> {
                 .map(|(rev, _)| *rev),
         };
         for operation in self.history.operations() {
+            // What is gathered here is gone through, and sorted, twice.
+            if !pace.goes_on(4) {
+                return false;
+            }
             let key = operation.key().unwrap_or_default();
             let input = operation.input();
             let (saw, written) = match (Function::named(operation.f()), operation.outcome()) {
@@ -385,6 +426,9 @@ impl Case<'_> {
             }
         }
         for watch in &self.watches {
+            if !pace.goes_on(1 + watch.told.len()) {
+                return false;
+            }
             let mut last: BTreeMap<&Value, i64> = BTreeMap::new();
             for (rev, key, _) in &watch.told {
                 let at = last.entry(key).or_insert(*rev);
@@ -429,6 +473,7 @@ impl Case<'_> {
                 Finding::new(None, sentence, vec![earlier.by, later.by])
             });
         });
+        true
     }
 
     /// What was read was written, by somebody who had begun and did not fail.
