@@ -171,6 +171,40 @@ fn columns_of_edn() {
     );
 }
 
+/// Lines of a log are held one at a time, and those of other loggers may be whatever they like.
+#[test]
+fn lines_of_a_log() {
+    use std::io::Read;
+    fn operations(log: impl Read + Send) -> Result<usize, String> {
+        let history = History::read_from(log, Some("h".to_owned()), &ReadOptions::default());
+        history
+            .map(|history| history.len())
+            .map_err(|error| error.to_string())
+    }
+    let said = |what: &str| format!("INFO  jepsen.util - 0 {what}\n");
+    let (before, after) = (said(":invoke\t:write\t5"), said(":ok\t:write\t5"));
+    let (before, after) = (before.as_bytes(), after.as_bytes());
+    let long = || std::io::repeat(b'x').take(100 << 20);
+    // Another logger's line may be long and need not be text, and what follows counts on.
+    let other = || (&b"WARN  \xff"[..]).chain(long()).chain(&b"\n"[..]);
+    assert_eq!(operations(before.chain(other()).chain(after)), Ok(1));
+    let bad = said(":invoke\t:write\t[5");
+    let told = operations(before.chain(other()).chain(after).chain(bad.as_bytes()));
+    let told = told.expect_err("not closed");
+    assert!(told.starts_with("h:4: "), "{told}");
+    // An operation's line may not.
+    let endless = (&b"INFO  jepsen.util - 1 :invoke :write "[..]).chain(long());
+    assert_eq!(
+        operations(before.chain(endless)).expect_err("too long"),
+        "h:2: the line is longer than 64 MiB: no operation is so long"
+    );
+    let garbled = &b"INFO  jepsen.util - 0 :ok :write \xff\n"[..];
+    assert_eq!(
+        operations(before.chain(garbled)).expect_err("no text"),
+        "h:2: not UTF-8"
+    );
+}
+
 #[test]
 fn an_event_of_edn_that_has_no_end_is_refused_before_it_is_held() {
     use std::io::Read;

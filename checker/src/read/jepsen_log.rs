@@ -1,21 +1,49 @@
 //! The operations that Jepsen prints in its log: `INFO  jepsen.util - 0 :invoke :read nil`.
 
-use super::LOGGER;
+use std::io::{BufRead, BufReader, Read};
+
+use memchr::memmem;
+
 use super::edn::{Parser, Stop};
+use super::{LOGGER, unreadable};
 use crate::history::{
     Builder, Event, EventKind, Flaw, Form, Header, History, HistoryError, Name, Nanos, Process, ProcessId,
     RawEvent, Value, Word,
 };
 
-/// Reads a whole log; lines of other loggers are passed over.
-pub(super) fn read(text: &str, name: Option<String>) -> Result<History, HistoryError> {
-    let mut builder = Builder::new(Header::default(), Form::JepsenLog, name);
-    for (at, line) in text.lines().enumerate() {
-        let Some(found) = line.find(LOGGER) else { continue };
-        let said = line[found + LOGGER.len()..].trim_start_matches([' ', '-', '\t']);
-        push(&mut builder, said, at as u64 + 1)?;
+/// So much of a log is read at once.
+const PIECE: usize = 128 * 1024;
+/// The longest line of an operation, in bytes: what a small packed file unpacks to must not fill memory.
+const LONGEST: u64 = 64 << 20;
+
+/// Reads a log line by line; lines of other loggers, whatever they hold, are passed over.
+pub(super) fn read(from: impl Read, name: Option<String>) -> Result<History, HistoryError> {
+    let mut builder = Builder::new(Header::default(), Form::JepsenLog, name.clone());
+    let logger = memmem::Finder::new(LOGGER);
+    let mut lines = BufReader::with_capacity(PIECE, from);
+    let (mut line, mut number) = (Vec::new(), 0);
+    let failed = |error| unreadable(name.as_deref(), error);
+    loop {
+        line.clear();
+        let read = lines.by_ref().take(LONGEST).read_until(b'\n', &mut line);
+        if read.map_err(failed)? == 0 {
+            return builder.finish();
+        }
+        number += 1;
+        let found = logger.find(&line);
+        if line.len() as u64 == LONGEST && !line.ends_with(b"\n") {
+            if found.is_some() {
+                let flaw = Flaw::TooMuch("the line is longer than 64 MiB: no operation is so long");
+                return Err(builder.malformed(number, flaw));
+            }
+            lines.skip_until(b'\n').map_err(failed)?;
+        }
+        let Some(found) = found else { continue };
+        let said = std::str::from_utf8(&line[found + LOGGER.len()..]);
+        let said = said.map_err(|_| builder.malformed(number, Flaw::Syntax("not UTF-8".to_owned())))?;
+        let said = said.trim_end_matches(['\r', '\n']);
+        push(&mut builder, said.trim_start_matches([' ', '-', '\t']), number)?;
     }
-    builder.finish()
 }
 
 /// One operation: process, type, function, value, and whatever follows, as for instance an error.

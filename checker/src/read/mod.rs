@@ -92,7 +92,7 @@ fn from_source(
         Shape::Empty => Builder::new(Header::default(), Form::JepsenLog, name).finish(),
         Shape::JsonLines => jsonl::read(source, name),
         Shape::Edn => edn_history::read(source, name, options),
-        Shape::JepsenLog => jepsen_log::read(&text(source, &name)?, name),
+        Shape::JepsenLog => jepsen_log::read(source, name),
         Shape::Other => Err(malformed(
             name.as_deref(),
             1,
@@ -100,9 +100,6 @@ fn from_source(
         )),
     }
 }
-
-/// Logs are held as text while they are read; what a small packed file unpacks to must not fill memory.
-const LONGEST_TEXT: u64 = 1 << 30;
 
 /// The form of a history is told from so many bytes.
 const LOOKED_AT: usize = 256 * 1024;
@@ -169,22 +166,6 @@ fn looks_like_a_log(bytes: &[u8]) -> bool {
 /// The logger that prints the operations of a Jepsen run.
 const LOGGER: &str = "jepsen.util";
 
-fn text(mut source: Source<'_>, name: &Option<String>) -> Result<String, HistoryError> {
-    let mut bytes = Vec::new();
-    let read = source.by_ref().take(LONGEST_TEXT + 1).read_to_end(&mut bytes);
-    read.map_err(|error| unreadable(name.as_deref(), error))?;
-    if bytes.len() as u64 > LONGEST_TEXT {
-        let flaw = Flaw::TooMuch(
-            "more than 1 GiB of a log, which is read as a whole: JSON Lines and EDN may be longer",
-        );
-        return Err(malformed(name.as_deref(), 1, flaw));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let line = line_of(error.as_bytes(), error.utf8_error().valid_up_to());
-        malformed(name.as_deref(), line, Flaw::Syntax("not UTF-8".to_owned()))
-    })
-}
-
 pub(crate) fn malformed(name: Option<&str>, line: u64, flaw: Flaw) -> HistoryError {
     HistoryError::Malformed {
         place: Place {
@@ -201,13 +182,4 @@ pub(crate) fn unreadable(name: Option<&str>, source: io::Error) -> HistoryError 
         path: PathBuf::from(name.unwrap_or("history")),
         source,
     }
-}
-
-/// The line, counted from 1, on which a byte stands.
-fn line_of(bytes: &[u8], at: usize) -> u64 {
-    bytes[..at.min(bytes.len())]
-        .iter()
-        .filter(|&&byte| byte == b'\n')
-        .count() as u64
-        + 1
 }
