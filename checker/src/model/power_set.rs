@@ -37,6 +37,9 @@ pub trait Nondeterministic: Sync {
 /// Such a store as a [`Model`]: its state is the set of everything it may hold.
 ///
 /// An observation that rules some of it out changes that set, and so is no mere observation here.
+///
+/// Such sets may grow without bounds, within one step. More than 64 MiB of possibilities are not followed: the step
+/// panics, which makes the verdict of a check unknown.
 #[derive(Clone, Debug)]
 pub struct PowerSet<N>(pub N);
 
@@ -48,10 +51,16 @@ impl<N: Nondeterministic> Model for PowerSet<N> {
     }
 
     fn step(&self, states: &Self::State, operation: &Invocation) -> Option<Self::State> {
-        let next: BTreeSet<N::State> = states
-            .iter()
-            .flat_map(|state| self.0.steps(state, operation))
-            .collect();
+        let (mut next, mut bytes) = (BTreeSet::new(), 0);
+        for after in states.iter().flat_map(|state| self.0.steps(state, operation)) {
+            let size = self.0.size(&after);
+            bytes += if next.insert(after) { size } else { 0 };
+            assert!(
+                bytes <= MOST_BYTES,
+                "everything that the store may hold by then takes more than {} MiB",
+                MOST_BYTES >> 20
+            );
+        }
         (!next.is_empty()).then_some(next)
     }
 
@@ -72,5 +81,7 @@ impl<N: Nondeterministic> Model for PowerSet<N> {
     }
 }
 
+/// How much everything that a store may hold may take, by [`Nondeterministic::size`].
+const MOST_BYTES: usize = 64 << 20;
 /// How many of the states that a store may hold are told.
 const SHOWN: usize = 3;
