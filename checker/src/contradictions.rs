@@ -262,6 +262,8 @@ struct Side {
     raise: Vec<(usize, i128)>,
     /// Those that lower it, by completion.
     lower: Vec<(usize, i128, OpId)>,
+    /// What the first of these come to together: none, one, two, ...
+    lowered_to: Vec<i128>,
 }
 
 impl Side {
@@ -280,11 +282,17 @@ impl Side {
             .map(|(piece, amount)| (piece.completed, sign * amount, piece.op))
             .collect();
         lower.sort_unstable();
+        let mut lowered_to = vec![0];
+        lowered_to.extend(lower.iter().scan(0, |sum, (_, amount, _)| {
+            *sum += amount;
+            Some(*sum)
+        }));
         Side {
             sign,
             init: sign * init,
             raise,
             lower,
+            lowered_to,
         }
     }
 
@@ -300,12 +308,7 @@ impl Side {
     }
 
     fn most(&self, invoked: usize, completed: usize) -> i128 {
-        self.highest(completed)
-            + self
-                .lowered(invoked)
-                .iter()
-                .map(|(_, amount, _)| amount)
-                .sum::<i128>()
+        self.highest(completed) + self.lowered_to[self.lowered(invoked).len()]
     }
 
     /// The read, with as few of what lowered the sum as it takes.

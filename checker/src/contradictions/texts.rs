@@ -264,13 +264,14 @@ impl<'h> Texts<'h> {
             }
             let mut done: Vec<&Append> = appends.iter().filter(|one| one.completed != NEVER).collect();
             done.sort_unstable_by_key(|append| append.completed);
-            for (times, append) in done.iter().enumerate() {
+            let missed = done.iter().enumerate().filter_map(|(times, append)| {
                 let end = there.get(times).map_or(usize::MAX, |&(_, end)| end);
-                if let Some(read) = least_after(append.completed).filter(|read| read.text.len() < end) {
-                    let mut operations: Vec<OpId> = done[..=times].iter().map(|one| one.op).collect();
-                    operations.push(read.op);
-                    found.push((read.completed, operations));
-                }
+                let read = least_after(append.completed).filter(|read| read.text.len() < end)?;
+                Some((read.completed, times, read.op))
+            });
+            if let Some((shows, times, read)) = missed.min() {
+                let operations = done[..=times].iter().map(|one| one.op);
+                found.push((shows, operations.chain([read]).collect()));
             }
             if let [append] = appends[..]
                 && append.completed != NEVER

@@ -136,7 +136,7 @@ pub(crate) const MOVES_PER_LOOK: u64 = 2048;
 
 /// Three quarters of the memory that is free now, where the system tells: a search must end as unknown rather
 /// than be ended by the system, or push everything else out.
-fn available() -> Option<u64> {
+pub(crate) fn available() -> Option<u64> {
     static AVAILABLE: OnceLock<Option<u64>> = OnceLock::new();
     *AVAILABLE.get_or_init(|| {
         let told = fs::read_to_string("/proc/meminfo").ok()?;

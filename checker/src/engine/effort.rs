@@ -28,12 +28,22 @@ pub(super) struct Effort {
 const EFFORT_PER_MOVE: u64 = 1024;
 /// And for a reason to ask the meter.
 const EFFORT_PER_LOOK: u64 = MOVES_PER_LOOK * EFFORT_PER_MOVE;
+/// So many classes are compared in the time in which an open operation is looked at.
+const COMPARED: usize = 16;
+/// Masks of so many words are gone through with every move, and not counted.
+const FEW_WORDS: usize = 4;
 
 impl Effort {
     /// So many more were looked at.
     #[inline]
     pub(super) fn add(&mut self, looked_at: usize) {
         self.looked_at += looked_at as u64;
+    }
+
+    /// A class was compared with so many.
+    #[inline]
+    pub(super) fn compared(&mut self, classes: usize) {
+        self.looked_at += (classes / COMPARED) as u64;
     }
 
     /// How many moves have been counted so far.
@@ -43,6 +53,14 @@ impl Effort {
 }
 
 impl<M: Machine, B: Mask> Search<'_, M, B> {
+    /// These open operations were looked at with a move, which counts where they may be very many.
+    #[inline]
+    pub(super) fn gone_through(&mut self, slots: &B) {
+        if slots.words().len() > FEW_WORDS {
+            self.effort.add(slots.count());
+        }
+    }
+
     /// Whether so much was gone through that the meter must be asked before the next move.
     #[inline]
     pub(super) fn is_overdue(&self) -> bool {
@@ -75,34 +93,21 @@ mod tests {
 
     /// So many values asked to be enqueued that nobody ever answered for, and some of them taken, the last first.
     fn open_enqueues(count: u64) -> History {
-        let mut events = Vec::new();
-        let mut put = |process, kind, f: &'static str, value| {
-            let index = events.len() as u64;
-            events.push(Event::new(
-                index,
-                Nanos(index),
-                ProcessId(process),
-                kind,
-                f,
-                value,
-            ));
-        };
-        for process in 0..count {
-            put(process, EventKind::Invoke, "enqueue", Value::Int(process as i64));
-        }
-        for turn in 0..20 {
-            put(count, EventKind::Invoke, "dequeue", Value::Nil);
-            put(
-                count,
-                EventKind::Ok,
-                "dequeue",
-                Value::Int((count - 1 - turn) as i64),
-            );
-        }
-        for process in 0..count {
-            put(process, EventKind::Ok, "enqueue", Value::Int(process as i64));
-        }
-        History::from_events(Header::for_model("queue"), events).expect("the events pair")
+        let enqueues = |kind| (0..count).map(move |value| (value, kind, "enqueue", Value::Int(value as i64)));
+        let dequeues = (0..20).flat_map(|turn| {
+            let taken = Value::Int((count - 1 - turn) as i64);
+            [
+                (count, EventKind::Invoke, "dequeue", Value::Nil),
+                (count, EventKind::Ok, "dequeue", taken),
+            ]
+        });
+        let all = enqueues(EventKind::Invoke)
+            .chain(dequeues)
+            .chain(enqueues(EventKind::Ok));
+        let events = all.zip(0..).map(|((process, kind, f, value), at)| {
+            Event::new(at, Nanos(at), ProcessId(process), kind, f, value)
+        });
+        History::from_events(Header::for_model("queue"), events.collect()).expect("the events pair")
     }
 
     /// A move among thousands of open operations takes as long as many thousands elsewhere: limits count that.

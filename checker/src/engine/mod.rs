@@ -19,7 +19,7 @@ mod usage;
 mod window;
 
 pub(crate) use blocks::{Blocks, Observes, decide};
-pub(crate) use budget::{Budget, Exhausted, Meter};
+pub(crate) use budget::{Budget, Exhausted, Meter, available};
 pub(crate) use glance::{Deed, Glance, Glimpsed, VALUES};
 pub(crate) use machine::{ClassId, DynMachine, Machine, Shape, StateId};
 pub(crate) use order::order;

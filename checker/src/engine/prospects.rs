@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use super::machine::{ClassId, Machine, Shape, StateId};
 use super::mask::Mask;
 use super::memo::Configuration;
-use super::problem::{Moment, Need};
+use super::problem::{CallId, Moment, Need};
 use super::search::{Search, Step, Taken};
 use super::usage::UsageId;
 
@@ -125,6 +125,17 @@ impl<M: Machine, B: Mask> Search<'_, M, B> {
     /// Whether an observation waits for a state that is not the present one.
     pub(super) fn wanted_now(&mut self, here: &Configuration<B>, next: StateId) -> bool {
         next != here.state && self.lets_observe(here, next)
+    }
+
+    /// Within one instant a process still does one thing after another.
+    pub(super) fn is_in_turn(&self, here: &Configuration<B>, before: Option<CallId>) -> bool {
+        before.is_none_or(|before| {
+            let slot = self.window.slot(before);
+            self.window.call(slot) != before
+                || !self.window.open.has(slot)
+                || here.done.has(slot)
+                || here.spare.has(slot)
+        })
     }
 
     /// Whether an overwrite would hide some other one that is not spare yet.

@@ -475,6 +475,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
     /// Says whether none became impossible for good.
     fn settle(&mut self, here: &mut Configuration<B>) -> bool {
         let waiting = self.window.observations.without(&here.done);
+        self.gone_through(&waiting);
         for slot in waiting.slots() {
             let call = self.window.call(slot);
             let class = self.problem.call(call).class;
@@ -490,6 +491,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         }
         let mut left = self.window.traceless.without(&here.done);
         left.take_all(&here.spare);
+        self.gone_through(&left);
         for slot in left.slots() {
             let class = self.problem.call(self.window.call(slot)).class;
             if self.problem.machine.step(here.state, class) == Some(here.state) {
@@ -525,6 +527,10 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             }
         }
         for place in 0..self.window.offers() {
+            self.effort.compared(self.tried.len());
+            if self.is_overdue() {
+                self.look(0, meter)?;
+            }
             let (class, count) = self.window.offer(place);
             let twin = self.tried.iter().any(|&(tried, ..)| tried == class);
             let in_turn = self.is_in_turn(here, self.window.before_optional(class));
@@ -582,6 +588,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
         };
         let chosen = Move::Slot(slot as u32);
         if self.window.kind(call) != Kind::Bound {
+            self.effort.compared(self.tried.len());
             match self.tried.iter_mut().find(|(tried, ..)| *tried == class) {
                 Some(&mut (_, first, _)) if first <= deadline => return,
                 Some(entry) => {
@@ -646,6 +653,7 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             }
         }
         if !useful {
+            self.effort.add(self.window.offers());
             useful = (0..self.window.offers()).any(|place| {
                 let (class, count) = self.window.offer(place);
                 let enabled = match self.problem.machine.shape(class) {
@@ -658,17 +666,6 @@ impl<'p, M: Machine, B: Mask> Search<'p, M, B> {
             });
         }
         useful.then_some(Rank::Useful)
-    }
-
-    /// Within one instant a process still does one thing after another.
-    fn is_in_turn(&self, here: &Configuration<B>, before: Option<CallId>) -> bool {
-        before.is_none_or(|before| {
-            let slot = self.window.slot(before);
-            self.window.call(slot) != before
-                || !self.window.open.has(slot)
-                || here.done.has(slot)
-                || here.spare.has(slot)
-        })
     }
 
     pub(super) fn shape(&self, slot: usize) -> Shape {

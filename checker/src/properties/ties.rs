@@ -4,7 +4,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use super::{arbitrary, cases, first_seed, registers};
+use super::{arbitrary, cases, each_is_common, first_seed, registers};
 use crate::history::{Event, Header, History, NEVER, Nanos, Operation, Process, Value};
 use crate::model::{Domain, Invocation, Model, Observed, RegisterRules};
 use crate::{CheckOptions, Monitor, check};
@@ -147,6 +147,6 @@ fn verdicts_depend_on_times_and_not_on_the_order_within_an_instant() {
         "{} illegal, {} legal, {tied} with more than three events in one instant",
         verdicts[0], verdicts[1]
     );
-    assert!(verdicts.iter().all(|&count| count > cases() / 40), "{verdicts:?}");
-    assert!(tied > cases() / 5, "{tied}");
+    each_is_common(&verdicts, cases() / 2, 20);
+    each_is_common(&[tied], cases() / 2, 3);
 }
