@@ -8,10 +8,13 @@ use rustc_hash::FxHashSet;
 use thiserror::Error;
 
 use crate::contradictions;
-use crate::engine::{self, Answer, Blocks, Budget, Exhausted, Meter, Moment, Problem};
+use crate::engine::{self, Answer, Blocks, Budget, Exhausted, Machine, Meter, Moment, Packed, Problem};
 use crate::explain;
-use crate::history::{Form, History, HistoryError, OpId, Outcome, Value, Word};
-use crate::model::{Domain, General, Judged, Model, RegisterRules, Registers, WithDomain, with_domain};
+use crate::history::{Form, History, HistoryError, NEVER, OpId, Outcome, Value, Word};
+use crate::model::{
+    Domain, General, Guarded, Judged, Model, ModelFailure, RegisterRules, Registers, WithDomain, caught,
+    with_domain, words_of,
+};
 use crate::options::{CasFail, CheckOptions, ModelName, Violations};
 use crate::precheck;
 use crate::replay::replay;
@@ -122,7 +125,7 @@ pub fn check_model<M: Model>(
     let budget = Budget::new(options.time_limit, options.memory_limit);
     let domain = General {
         name: "custom",
-        model,
+        model: Guarded::new(model),
         functions: &[],
         flaw: |_| None,
         init: Value::Nil,
@@ -136,14 +139,13 @@ pub fn check_model<M: Model>(
     let judged = panic::catch_unwind(AssertUnwindSafe(|| {
         case.analyse(false, || Subhistories::by_key(history))
     }));
+    // States of the caller's own are compared and copied outside the model's methods.
     judged.unwrap_or_else(|panicked| {
-        let said = panicked.downcast_ref::<String>().cloned();
-        let said = said.or_else(|| panicked.downcast_ref::<&str>().map(|said| (*said).to_owned()));
-        let message = said.unwrap_or_else(|| "it said nothing".to_owned());
+        let message = words_of(&*panicked);
         let stand = Stand {
             key: None,
             explained: 0,
-            of: history.len(),
+            of: completed(history),
         };
         Ok(Analysis {
             verdict: Verdict::Unknown(Limit::ModelPanicked { message, stand }),
@@ -163,10 +165,10 @@ pub(crate) fn registers(history: &History, options: &CheckOptions, model: ModelN
     let by = judged_by(history, options, model);
     Registers {
         name: model.as_str(),
-        rules: RegisterRules {
+        rules: Guarded::new(RegisterRules {
             init: by.init,
             cas_fail: by.cas_fail,
-        },
+        }),
     }
 }
 
@@ -332,7 +334,9 @@ enum Finding {
     Legal(Vec<OpId>),
     /// The completion of this operation cannot be explained.
     Illegal(OpId),
-    Exhausted(Exhausted, usize),
+    Exhausted(Exhausted, Stand),
+    /// The model failed.
+    Failed(ModelFailure),
 }
 
 /// How many moves a violation is reduced for, a few seconds' worth at most. One about a value that was written hundreds
@@ -354,10 +358,11 @@ fn judge<D: Domain>(
     let first_illegal = AtomicUsize::new(usize::MAX);
     let one = |(place, &at): (usize, &usize)| {
         if options.violations == Violations::First && first_illegal.load(Ordering::Relaxed) < place {
-            return (at, Finding::Exhausted(Exhausted::Stopped, 0));
+            return (at, Finding::Exhausted(Exhausted::Stopped, Stand::default()));
         }
         let moments = subhistories.moments(history, at);
-        let finding = search_one(history, domain, &moments, &mut budget.meter());
+        let finding = caught(|| search_one(history, domain, &moments, &mut budget.meter()));
+        let finding = finding.unwrap_or_else(Finding::Failed);
         if matches!(finding, Finding::Illegal(_)) {
             first_illegal.fetch_min(place, Ordering::Relaxed);
         }
@@ -397,9 +402,17 @@ fn judge<D: Domain>(
             Finding::Legal(order) => Verdict::Linearizable(Witness {
                 orders: vec![Linearization { key, order }],
             }),
-            Finding::Exhausted(limit, explained) => {
-                let of = subhistories.moments(history, at).operations();
-                Verdict::Unknown(limit_of(limit, options, budget, Stand { key, explained, of }))
+            Finding::Exhausted(limit, stand) => {
+                Verdict::Unknown(limit_of(limit, options, budget, Stand { key, ..stand }))
+            }
+            Finding::Failed(ModelFailure { message }) => {
+                let of = subhistories.moments(history, at).completed().count();
+                let stand = Stand {
+                    key,
+                    explained: 0,
+                    of,
+                };
+                Verdict::Unknown(Limit::ModelPanicked { message, stand })
             }
             Finding::Illegal(_) => unreachable!("returned above"),
         });
@@ -479,7 +492,28 @@ fn search_one<D: Domain>(
             Moment::Completed(call) => Finding::Illegal(problem.call(call).op),
             Moment::Invoked(_) => unreachable!("only a completion can fail to be explained"),
         },
-        Answer::Exhausted { limit, furthest } => Finding::Exhausted(limit, furthest / 2),
+        Answer::Exhausted { limit, furthest } => Finding::Exhausted(limit, stand(&problem, furthest)),
+    }
+}
+
+/// How many operations of a history completed.
+pub(crate) fn completed(history: &History) -> usize {
+    let records = history.records.iter();
+    records.filter(|record| record.completed != NEVER).count()
+}
+
+/// How far a search came that stood, at best, at this place of the moments.
+fn stand<M: Machine>(problem: &Problem<M>, furthest: usize) -> Stand {
+    let completed = |moments: &[Packed]| {
+        let moments = moments.iter().map(|packed| packed.moment());
+        moments
+            .filter(|moment| matches!(moment, Moment::Completed(_)))
+            .count()
+    };
+    Stand {
+        key: None,
+        explained: completed(&problem.moments[..furthest]),
+        of: completed(&problem.moments),
     }
 }
 
@@ -533,3 +567,6 @@ fn limit_of(limit: Exhausted, options: &CheckOptions, budget: &Budget, stand: St
         Exhausted::Stopped => Limit::Stopped,
     }
 }
+
+#[cfg(test)]
+mod tests;

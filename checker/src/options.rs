@@ -68,10 +68,11 @@ pub enum Explain {
     /// Reduce it to a minimal core and say in a sentence what is wrong.
     #[default]
     Minimal,
-    /// Say only how far the history could be explained.
+    /// Say only by which completion it is illegal, with what is known to contradict by then: a few operations, if that
+    /// shows without a search, or all.
     Prefix,
-    /// Say only that it is one, and which completion could not be explained. No proof, and nothing to show to people:
-    /// for who asks about many histories and wants the verdicts.
+    /// Say only that it is one, and on which key. No proof, and nothing to show to people: for who asks about many
+    /// histories and wants the verdicts.
     Nothing,
 }
 

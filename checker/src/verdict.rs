@@ -213,9 +213,9 @@ pub struct Stand {
     /// The key of the subhistory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Value>,
-    /// How many operations of the subhistory had been explained.
+    /// How many operations of the subhistory that completed had been explained. What never came back need not be.
     pub explained: usize,
-    /// Of how many.
+    /// Of how many that completed.
     pub of: usize,
 }
 
@@ -272,7 +272,7 @@ impl fmt::Display for Limit {
         }
         write!(
             out,
-            ": {} of {} operations explained; {how}",
+            ": {} of {} completed operations explained; {how}",
             stand.explained, stand.of
         )
     }

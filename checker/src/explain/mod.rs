@@ -20,7 +20,7 @@ use crate::check::is_illegal;
 use crate::contradictions;
 use crate::engine::Budget;
 use crate::history::{History, NEVER, OpId, Operation, Value};
-use crate::model::{Domain, Invocation, Model, Observed};
+use crate::model::{Domain, Invocation, Model, ModelFailure, Observed, caught};
 use crate::options::Explain;
 use crate::precheck;
 use crate::subhistory::Moments;
@@ -31,7 +31,8 @@ pub use timeline::timeline;
 use window::Window;
 pub(crate) use words::Words;
 
-/// Explains why a subhistory is illegal, given an operation whose completion could not be explained.
+/// Explains why a subhistory is illegal, given an operation whose completion could not be explained. A model that
+/// fails at that takes nothing from the verdict.
 pub(crate) fn explain<D: Domain>(
     history: &History,
     domain: &D,
@@ -40,23 +41,38 @@ pub(crate) fn explain<D: Domain>(
     how: Explain,
     budget: &Budget,
 ) -> Counterexample {
+    let told = caught(|| tell(history, domain, moments, stuck, how, budget));
+    told.unwrap_or_else(|ModelFailure { message }| {
+        let mut told = untold(history, domain, moments);
+        told.sentence += &format!("; the model failed when that was to be explained: {message}");
+        told
+    })
+}
+
+fn tell<D: Domain>(
+    history: &History,
+    domain: &D,
+    moments: &Moments<'_>,
+    stuck: OpId,
+    how: Explain,
+    budget: &Budget,
+) -> Counterexample {
+    if how == Explain::Nothing {
+        return untold(history, domain, moments);
+    }
     if how == Explain::Minimal
         && let Some(core) = at_once(history, domain, moments, budget)
     {
         return describe(history, domain, moments, &core.operations, core.minimal);
     }
-    if how == Explain::Minimal
-        && let Some(found) = contradictions::find_any(domain, moments)
-    {
-        let core = (!found.minimal).then(|| reduced(history, domain, moments, &found.operations, budget));
+    if let Some(found) = contradictions::find_any(domain, moments) {
+        let reduces = how == Explain::Minimal && !found.minimal;
+        let core = reduces.then(|| reduced(history, domain, moments, &found.operations, budget));
         let core = core.flatten().filter(|core| core.minimal);
         return match core {
             Some(core) => describe(history, domain, moments, &core.operations, true),
             None => describe(history, domain, moments, &found.operations, found.minimal),
         };
-    }
-    if how == Explain::Nothing {
-        return named(history, domain, history.operation(stuck));
     }
     let stood = moments
         .iter()
@@ -75,18 +91,25 @@ pub(crate) fn explain<D: Domain>(
     describe(history, domain, moments, &core.operations, core.minimal)
 }
 
-/// A violation of which nothing is told but the operation whose completion could not be explained.
-fn named<D: Domain>(history: &History, domain: &D, stuck: Operation<'_>) -> Counterexample {
-    let index = stuck.completed_index().expect("what is stuck completes");
+/// A violation of which nothing is told but the key: what could not be explained was not looked for.
+fn untold<D: Domain>(history: &History, domain: &D, moments: &Moments<'_>) -> Counterexample {
+    let completed = moments.iter().filter(|&(_, completes)| completes);
+    let last = completed.last().map(|(op, _)| history.operation(op));
+    let last = last.expect("without a completion everything is legal");
+    let key = last.key();
+    let of = key
+        .as_ref()
+        .map(|key| format!(" on key {key}"))
+        .unwrap_or_default();
     Counterexample {
-        sentence: format!("nothing explains the event of index {index}"),
+        sentence: format!("no order explains the operations{of}"),
         anomaly: Anomaly::NoOrder,
-        key: stuck.key(),
+        key,
         init: domain.init_value(),
-        operations: vec![show(history, domain, stuck.id(), false)],
+        operations: Vec::new(),
         prefix: Prefix {
-            last_index: index,
-            last_time: stuck.completed_at().expect("what is stuck completes"),
+            last_index: last.completed_index().expect("it completes"),
+            last_time: last.completed_at().expect("it completes"),
         },
         weakened: 0,
         dropped: 0,

@@ -15,14 +15,20 @@ const STATES_SHOWN: usize = 3;
 /// One line for each operation that had to take effect and could not.
 ///
 /// The moments are those of a core. Nothing if they are too many for the plain judge.
+///
+/// # Panics
+/// If the plain judge finds an order after all: then an engine is wrong.
 pub(super) fn reasons<D: Domain>(
     history: &History,
     domain: &D,
     moments: &Moments<'_>,
     words: &Words,
 ) -> Vec<String> {
-    let Ruling::Illegal(standstill) = judge(domain, moments, STEPS) else {
-        return Vec::new();
+    let standstill = match judge(domain, moments, STEPS) {
+        Ruling::Illegal(standstill) => standstill,
+        Ruling::TooLarge => return Vec::new(),
+        // The second opinion on every core that is small enough: nobody is accused by one search alone.
+        Ruling::Legal => panic!("the engines call operations illegal that the plain search explains"),
     };
     let mut open = standstill.open.clone();
     open.sort_by_key(|&op| (op != standstill.demanded, history.operation(op).record().invoked));

@@ -1,6 +1,6 @@
 //! A number that is added to and read.
 
-use super::{General, Invocation, Model, Observed};
+use super::{General, Guarded, Invocation, Model, Observed};
 use crate::history::Value;
 
 /// `add` n, `read` -> n.
@@ -20,7 +20,7 @@ impl Counter {
         let functions = &["add", "read"];
         Ok(General {
             name: "counter",
-            model: Counter { init },
+            model: Guarded::new(Counter { init }),
             functions,
             flaw,
             init: Value::Int(init),

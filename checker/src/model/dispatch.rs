@@ -1,6 +1,6 @@
 //! Finds the domain of a model by its name.
 
-use super::{Bag, Counter, Domain, Fifo, Lock, MultiRegister, RegisterRules, Registers, Set};
+use super::{Bag, Counter, Domain, Fifo, Guarded, Lock, MultiRegister, RegisterRules, Registers, Set};
 use crate::history::{History, Value};
 use crate::options::{CasFail, ModelName};
 
@@ -36,10 +36,10 @@ pub(crate) fn with_domain<W: WithDomain>(
 ) -> Result<W::Output, String> {
     Ok(match by.model {
         ModelName::Register | ModelName::CasRegister | ModelName::Kv => {
-            let rules = RegisterRules {
+            let rules = Guarded::new(RegisterRules {
                 init: by.init.clone(),
                 cas_fail: by.cas_fail,
-            };
+            });
             let domain = Registers {
                 name: by.model.as_str(),
                 rules,

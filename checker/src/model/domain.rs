@@ -6,7 +6,7 @@ use super::register::{FUNCTIONS, Function, RegisterRules, Versioned, appended, r
 use super::register_compiler::compile_register;
 use super::register_glance::glance_at_register;
 use super::register_machine::RegisterMachine;
-use super::{Invocation, Model, WordRegister};
+use super::{Guarded, Invocation, Model, WordRegister};
 use crate::engine::{Machine, Problem};
 use crate::history::{Flaw, History, OpId, Operation, Value};
 use crate::subhistory::Moments;
@@ -70,14 +70,14 @@ pub(crate) trait Domain: Sync {
 #[derive(Clone, Debug)]
 pub(crate) struct Registers {
     pub(crate) name: &'static str,
-    pub(crate) rules: RegisterRules,
+    pub(crate) rules: Guarded<RegisterRules>,
 }
 
 impl Domain for Registers {
-    type Rules = RegisterRules;
+    type Rules = Guarded<RegisterRules>;
     type Compiled<'a> = RegisterMachine;
 
-    fn rules(&self) -> &RegisterRules {
+    fn rules(&self) -> &Guarded<RegisterRules> {
         &self.rules
     }
 

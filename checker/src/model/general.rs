@@ -5,7 +5,7 @@ use std::fmt;
 use hashbrown::HashMap;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
-use super::{Domain, Invocation, Model, Observed};
+use super::{Domain, Guarded, Invocation, Model, Observed};
 use crate::engine::{Call, CallId, ClassId, DynMachine, Need, Packed, Problem, Shape, StateId};
 use crate::history::{Flaw, History, OpId, Operation, Outcome, Value};
 use crate::subhistory::Moments;
@@ -86,7 +86,7 @@ impl<M: Model> fmt::Debug for Interned<'_, M> {
 #[derive(Clone, Debug)]
 pub(crate) struct General<M> {
     pub(crate) name: &'static str,
-    pub(crate) model: M,
+    pub(crate) model: Guarded<M>,
     /// The functions that the model knows; none if it takes whatever comes.
     pub(crate) functions: &'static [&'static str],
     /// What is wrong with an invocation, if anything.
@@ -95,13 +95,13 @@ pub(crate) struct General<M> {
 }
 
 impl<M: Model> Domain for General<M> {
-    type Rules = M;
+    type Rules = Guarded<M>;
     type Compiled<'a>
         = Box<dyn DynMachine + 'a>
     where
         M: 'a;
 
-    fn rules(&self) -> &M {
+    fn rules(&self) -> &Guarded<M> {
         &self.model
     }
 

@@ -1,6 +1,6 @@
 //! A lock that one owner holds at a time.
 
-use super::{General, Invocation, Model, Observed};
+use super::{General, Guarded, Invocation, Model, Observed};
 use crate::history::Value;
 
 /// `acquire` and `release`; the value is the owner, since a process may retire while it holds the lock. Nil is
@@ -13,7 +13,7 @@ impl Lock {
     pub(crate) fn domain() -> General<Lock> {
         General {
             name: "lock",
-            model: Lock,
+            model: Guarded::new(Lock),
             functions: &["acquire", "release"],
             flaw: |_| None,
             init: Value::Nil,

@@ -6,6 +6,7 @@ mod domain;
 mod effect;
 mod general;
 mod growing;
+mod guarded;
 mod lock;
 mod multi_register;
 mod power_set;
@@ -26,6 +27,9 @@ pub(crate) use dispatch::{Judged, WithDomain, is_bag, with_domain};
 pub(crate) use domain::{Domain, Registers};
 pub(crate) use effect::Effect;
 pub(crate) use general::General;
+#[cfg(test)]
+pub(crate) use guarded::fragile;
+pub(crate) use guarded::{Guarded, ModelFailure, caught, words_of};
 pub(crate) use lock::Lock;
 pub(crate) use multi_register::MultiRegister;
 pub use power_set::{Nondeterministic, PowerSet};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{General, Invocation, Model, Observed};
+use super::{General, Guarded, Invocation, Model, Observed};
 use crate::history::Value;
 
 /// `txn` [["read", k, nil], ["write", k, v]...] -> the same with what was read filled in.
@@ -14,10 +14,9 @@ pub(crate) struct MultiRegister {
 impl MultiRegister {
     /// The domain of registers that all begin with one value.
     pub(crate) fn domain(init: &Value) -> General<MultiRegister> {
-        let model = MultiRegister { init: init.clone() };
         General {
             name: "multi-register",
-            model,
+            model: Guarded::new(MultiRegister { init: init.clone() }),
             functions: &["txn", "read", "write"],
             flaw,
             init: init.clone(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{General, Invocation, Model, Observed};
+use super::{General, Guarded, Invocation, Model, Observed};
 use crate::history::Value;
 
 /// `add` x, `read` -> [x...] in any order.
@@ -26,7 +26,7 @@ impl Set {
         let init = Value::List(model.init.iter().cloned().collect());
         Ok(General {
             name: "set",
-            model,
+            model: Guarded::new(model),
             functions: &["add", "read"],
             flaw,
             init,

@@ -8,9 +8,10 @@ use super::action::{Action, State, action};
 use super::frontier::{Frontier, Passed};
 use crate::check::is_illegal;
 use crate::engine::{Budget, Meter};
-use crate::history::{Builder, NEVER, NO_INDEX, Nanos, OpId, Pool, Renumbering, Word};
-use crate::model::{Domain, RegisterRules, Registers};
+use crate::history::{Builder, NEVER, NO_INDEX, Nanos, OpId, Pool, Renumbering, Value, Word};
+use crate::model::{Domain, Guarded, RegisterRules, Registers};
 use crate::subhistory::Moments;
+use crate::verdict::Stand;
 
 /// What is known of one key, and what is still to be explained.
 ///
@@ -34,6 +35,10 @@ pub(super) struct Lane {
     /// How long the queue was when it was last looked at although something in it is open.
     looked_at: usize,
     revisions: Revisions,
+    /// How many completions have come.
+    completed: usize,
+    /// How many of them came before the anchor.
+    explained: usize,
     /// The operation of which the completion cannot be explained.
     pub(super) stuck: Option<OpId>,
 }
@@ -100,6 +105,8 @@ impl Lane {
             next_anchor: None,
             looked_at: 0,
             revisions: Revisions::default(),
+            completed: 0,
+            explained: 0,
             stuck: None,
         }
     }
@@ -108,6 +115,7 @@ impl Lane {
     pub(super) fn put(&mut self, builder: &Builder, op: OpId, completes: bool) {
         self.queue.push_back((op, completes));
         self.log.push(op.0 << 1 | u32::from(completes));
+        self.completed += usize::from(completes);
         if builder.history.records[op.0 as usize].details != NEVER {
             let operation = builder.history.operation(op);
             self.revisions.asked |= operation.asked_rev().is_some();
@@ -118,6 +126,15 @@ impl Lane {
     /// The moment of the anchor, if it is not the beginning.
     pub(super) fn anchored_at(&self) -> Option<Nanos> {
         self.anchor.at
+    }
+
+    /// How far it is certainly explained, and how much there is.
+    pub(super) fn stand(&self, key: Option<Value>) -> Stand {
+        Stand {
+            key,
+            explained: self.explained,
+            of: self.completed,
+        }
     }
 
     /// How much is held.
@@ -305,6 +322,8 @@ impl Lane {
 
     /// Forgets what came before an anchor.
     fn move_to(&mut self, next: NextAnchor) {
+        let passed = self.log[..next.passed].iter();
+        self.explained += passed.filter(|&&moment| moment & 1 == 1).count();
         let carried = next.carried.iter().map(|op| op.0 << 1);
         self.log = carried.chain(self.log[next.passed..].iter().copied()).collect();
         self.anchor = next.anchor;
@@ -318,8 +337,13 @@ impl Lane {
         domain: &Registers,
         f: impl FnOnce(&Registers, &Moments<'_>) -> T,
     ) -> T {
-        let mut since = domain.clone();
-        since.rules.init = builder.history.pool.value(self.anchor.state.value);
+        let since = Registers {
+            rules: Guarded::new(RegisterRules {
+                init: builder.history.pool.value(self.anchor.state.value),
+                cas_fail: domain.rules.cas_fail,
+            }),
+            name: domain.name,
+        };
         let completions = self.log.iter().filter(|&&moment| moment & 1 == 1);
         let complete: FxHashSet<OpId> = completions.map(|&moment| OpId(moment >> 1)).collect();
         f(&since, &Moments::some(&builder.history, &self.log, &complete))

@@ -11,7 +11,7 @@ use crate::history::{Builder, Event, EventKind, HistoryError, OpId, Pool, Proces
 use crate::model::Registers;
 use crate::options::{CheckOptions, ModelName};
 use crate::read::Sink;
-use crate::verdict::{Analysis, Anomaly, Counterexample, Limit, Prefix, Stand, Verdict, Witness};
+use crate::verdict::{Analysis, Anomaly, Counterexample, Limit, Prefix, Verdict, Witness};
 
 /// All keys of a history, and of its events what they still need.
 #[derive(Debug)]
@@ -250,11 +250,7 @@ impl Online {
     }
 
     fn limit(&self, at: usize) -> Limit {
-        let stand = Stand {
-            key: self.key_of(at),
-            explained: 0,
-            of: self.lanes[at].len() / 2,
-        };
+        let stand = self.lanes[at].stand(self.key_of(at));
         search_limit(&self.options, &self.budget, MEMORY, stand)
     }
 

@@ -16,7 +16,7 @@ use std::fmt;
 
 use crate::check::{CheckError, judged_by, model_of};
 use crate::history::{History, OpId};
-use crate::model::{Domain, WithDomain, with_domain};
+use crate::model::{Domain, ModelFailure, WithDomain, caught, with_domain};
 use crate::options::CheckOptions;
 use crate::subhistory::Subhistories;
 
@@ -150,9 +150,14 @@ impl WithDomain for Question<'_> {
         if let Err(fault) = judged {
             return Ok(fault.into());
         }
+        let asked = |verify: &dyn Fn() -> Proof| {
+            caught(verify).unwrap_or_else(|ModelFailure { message }| {
+                Proof::Undecided(format!("the model failed: {message}; the model must be mended"))
+            })
+        };
         Ok(match &claim.said {
-            Said::Legal(witness) => witness::verify(witness, history, domain, &subhistories),
-            Said::Illegal(found) => counterexample::verify(found, history, domain, &subhistories),
+            Said::Legal(witness) => asked(&|| witness::verify(witness, history, domain, &subhistories)),
+            Said::Illegal(found) => asked(&|| counterexample::verify(found, history, domain, &subhistories)),
             Said::Unknown => Proof::Undecided(UNKNOWN.to_owned()),
             Said::Anomalies(_) => Fault::new(
                 "anomalies",
@@ -164,3 +169,52 @@ impl WithDomain for Question<'_> {
 }
 
 const UNKNOWN: &str = "the results say that the verdict is unknown, so there is nothing to check";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::check;
+    use crate::model::fragile;
+    use crate::options::Explain;
+
+    /// What a check by the plain counter says of a history, looked at by a model that fails.
+    fn looked_at(operations: &[(&str, &'static str, i64, i64)], explain: Explain) -> Proof {
+        let history = fragile::history(operations);
+        let options = CheckOptions {
+            explain,
+            ..CheckOptions::default()
+        };
+        let analysis = check(&history, &options).expect("judged");
+        let results = serde_json::to_string(&analysis).expect("JSON");
+        let claim = Claim::read(&results).expect("a claim");
+        let question = Question {
+            claim: &claim,
+            history: &history,
+        };
+        question.run(&fragile::domain(), false).expect("it can be read")
+    }
+
+    #[test]
+    fn a_model_that_fails_leaves_a_proof_undecided() {
+        let failed = "the model failed: thirteen is too much (at add 13); the model must be mended";
+        let legal = [("a", "add", 13, 13)];
+        assert_eq!(
+            looked_at(&legal, Explain::Minimal),
+            Proof::Undecided(failed.to_owned())
+        );
+        let illegal = [("a", "add", 13, 13), ("a", "read", 0, 5)];
+        assert_eq!(
+            looked_at(&illegal, Explain::Minimal),
+            Proof::Undecided(failed.to_owned())
+        );
+    }
+
+    #[test]
+    fn a_counterexample_without_operations_is_neither_proved_nor_wrong() {
+        let illegal = [("a", "add", 1, 1), ("a", "read", 0, 5)];
+        assert_eq!(
+            looked_at(&illegal, Explain::Nothing),
+            Proof::Undecided(counterexample::UNTOLD.to_owned())
+        );
+    }
+}

@@ -17,10 +17,10 @@ mod search;
 
 use rustc_hash::FxHashMap;
 
-use crate::check::{CheckError, check, choose_init, model_of, registers};
+use crate::check::{CheckError, check, choose_init, completed, model_of, registers};
 use crate::engine::{Budget, Exhausted};
 use crate::history::{History, HistoryError, OpId, ProcessId};
-use crate::model::{Bag, Counter, Domain, Fifo, Lock, MultiRegister, Set};
+use crate::model::{Bag, Counter, Domain, Fifo, Lock, ModelFailure, MultiRegister, Set, caught};
 use crate::options::{CheckOptions, Explain, ModelName, Violations};
 use crate::verdict::{Analysis, Limit, Linearization, Stand, Verdict, Witness};
 
@@ -44,7 +44,7 @@ pub fn sequential(history: &History, options: &CheckOptions) -> Result<Analysis,
     let first = check(
         history,
         &CheckOptions {
-            explain: Explain::Prefix,
+            explain: Explain::Nothing,
             violations: Violations::First,
             time_limit: options.time_limit.map(|limit| limit / 2),
             ..options.clone()
@@ -154,6 +154,17 @@ pub(crate) struct Question<'a> {
 impl Question<'_> {
     fn judge<D: Domain>(&self, domain: &D) -> Result<Verdict, CheckError> {
         self.validate(domain)?;
+        let judged = caught(|| self.search(domain));
+        Ok(judged.unwrap_or_else(|ModelFailure { message }| {
+            let stand = Stand {
+                of: completed(self.history),
+                ..Stand::default()
+            };
+            Verdict::Unknown(Limit::ModelPanicked { message, stand })
+        }))
+    }
+
+    fn search<D: Domain>(&self, domain: &D) -> Verdict {
         let mut order = Vec::with_capacity(self.history.len());
         let mut unknown = None;
         // Processes that share no key, not even by way of others, can be put in any order.
@@ -161,30 +172,28 @@ impl Question<'_> {
             match search(&mut program, &mut self.budget.meter()) {
                 Answer::Legal(part) => order.extend(part),
                 Answer::Illegal => {
-                    return Ok(Verdict::Illegal(Box::new(core::counterexample(
-                        self, domain, &program,
-                    ))));
+                    return Verdict::Illegal(Box::new(core::counterexample(self, domain, &program)));
                 }
                 Answer::Exhausted { limit, taken } => {
                     let stand = Stand {
                         key: None,
                         explained: taken,
-                        of: program.len(),
+                        of: program.required(),
                     };
                     unknown = unknown.or(Some(self.limit(limit, stand)));
                 }
             }
         }
         if let Some(limit) = unknown {
-            return Ok(Verdict::Unknown(limit));
+            return Verdict::Unknown(limit);
         }
         assert!(
             program::replays(self.history, domain, &order),
             "the search's own order must replay"
         );
-        Ok(Verdict::Linearizable(Witness {
+        Verdict::Linearizable(Witness {
             orders: vec![Linearization { key: None, order }],
-        }))
+        })
     }
 
     fn validate<D: Domain>(&self, domain: &D) -> Result<(), CheckError> {

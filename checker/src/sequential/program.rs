@@ -168,6 +168,12 @@ impl<'d, D: Domain> Program<'d, D> {
         self.processes.iter().map(Vec::len).sum()
     }
 
+    /// How many of them must take effect.
+    pub(super) fn required(&self) -> usize {
+        let pieces = self.processes.iter().flatten();
+        pieces.filter(|piece| piece.need == Need::Required).count()
+    }
+
     /// The state of a key after an operation, or none if it is not possible.
     pub(super) fn step(&mut self, state: u32, class: u32) -> Option<u32> {
         if let Some(&known) = self.steps.get(&(state, class)) {

@@ -22,7 +22,7 @@ pub(super) enum Answer {
     Legal(Vec<OpId>),
     /// There is none.
     Illegal,
-    /// Something ran out when at best so many operations had been taken.
+    /// Something ran out when at best so many of the operations had been taken that must be.
     Exhausted { limit: Exhausted, taken: usize },
 }
 
@@ -65,6 +65,7 @@ pub(super) fn search<D: Domain>(program: &mut Program<'_, D>, meter: &mut Meter<
         states: vec![0; program.keys],
         done: Vec::new(),
         failed: HashSet::with_hasher(FxBuildHasher),
+        required: 0,
         furthest: 0,
         before,
         program,
@@ -110,6 +111,8 @@ struct Walk<'p, 'd, D: Domain> {
     states: Vec<u32>,
     done: Vec<Done>,
     failed: HashSet<Box<[u32]>, FxBuildHasher>,
+    /// How many of those that must be taken are.
+    required: usize,
     furthest: usize,
     /// What must have been taken before each operation.
     before: Before,
@@ -130,7 +133,7 @@ impl<D: Domain> Walk<'_, '_, D> {
     /// Takes what can be taken for nothing and lists how to go on; true if nothing is left that must be done.
     fn arrive(&mut self, frames: &mut Vec<Frame>) -> bool {
         self.observe();
-        self.furthest = self.furthest.max(self.done.len());
+        self.furthest = self.furthest.max(self.required);
         let left = |process: usize| &self.program.processes[process][self.positions[process] as usize..];
         let must = |process: usize| left(process).iter().any(|piece| piece.need == Need::Required);
         if !(0..self.positions.len()).any(must) {
@@ -207,6 +210,7 @@ impl<D: Domain> Walk<'_, '_, D> {
         if let Move::Take { next, .. } = way {
             self.states[piece.key as usize] = next;
         }
+        self.required += usize::from(piece.need == Need::Required);
         self.positions[process as usize] += 1;
         self.done.push(Done {
             process,
@@ -221,6 +225,8 @@ impl<D: Domain> Walk<'_, '_, D> {
             let done = self.done.pop().expect("longer than that");
             self.positions[done.process as usize] -= 1;
             self.states[done.key as usize] = done.before;
+            let piece = self.head(done.process as usize).expect("it was taken");
+            self.required -= usize::from(piece.need == Need::Required);
         }
     }
 

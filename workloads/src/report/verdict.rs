@@ -84,7 +84,7 @@ fn said(limit: &Limit) -> String {
         .map(|key| format!(" of key {}", shown(key)))
         .unwrap_or_default();
     format!(
-        "{what}, with {} of {} operations{key} explained.",
+        "{what}, with {} of {} completed operations{key} explained.",
         stand.explained, stand.of
     )
 }
