@@ -45,7 +45,7 @@ fn numbers(which: impl Iterator<Item = u64>) -> Value {
 }
 
 /// So many are open at once.
-const OPEN: u64 = 20_000;
+const OPEN: u64 = 10_000;
 
 fn number(number: u64) -> Value {
     Value::Int(number as i64)
@@ -146,7 +146,7 @@ fn a_memory_limit_ends_every_search_and_names_the_key() {
         "{said}"
     );
     assert!(
-        said.ends_with(" of 20020 completed operations explained; a larger --memory-limit goes on"),
+        said.ends_with(" of 10020 completed operations explained; a larger --memory-limit goes on"),
         "{said}"
     );
 }

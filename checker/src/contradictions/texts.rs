@@ -9,7 +9,8 @@
 //! - a read that shows a piece without one whose append had completed before that of the piece was invoked; or a read
 //!   that began after an append had completed, and does not show its piece.
 //!
-//! The last two ask that the longest read can have been made of pieces in one way only, else nothing is said of them.
+//! The last two ask that the longest read can have been made of pieces in one way only, else nothing is said of them; and
+//! then a read that ends within one of these pieces contradicts it.
 
 use rustc_hash::FxHashMap;
 
@@ -216,7 +217,19 @@ impl<'h> Texts<'h> {
             end = at;
         }
         pieces.reverse();
-        let reads: Vec<&Read<'_>> = reads().collect();
+        // Up to the end of one of these pieces there is one way only, too; a read that ends within one was made in
+        // another way, and cannot be of the same past.
+        let mut ends = vec![false; text.len() + 1];
+        ends[self.start.len()] = true;
+        let mut end = self.start.len();
+        for piece in &pieces {
+            end += piece.len();
+            ends[end] = true;
+        }
+        let (reads, within): (Vec<&Read<'_>>, Vec<_>) = reads().partition(|read| ends[read.text.len()]);
+        for read in within {
+            found.push((read.completed.max(longest.completed), vec![read.op, longest.op]));
+        }
         self.in_order(&pieces, &reads, found);
     }
 

@@ -85,10 +85,14 @@ fn history(random: &mut ChaCha8Rng, init: &Value) -> History {
     History::from_events(Header::for_model("register"), events).expect("the events pair")
 }
 
+/// A read that ends within a piece of the longest one, which is no contradiction by itself.
+const FOUND_SOMETHING: [u64; 1] = [3_503_005_790_356_951_149];
+
 #[test]
 fn contradictions_of_texts_are_what_no_order_explains() {
     let (mut legal, mut illegal, mut found) = (0u64, 0u64, 0u64);
-    for seed in crate::generate::seeds(first_seed() ^ 0x7e47, cases()) {
+    let seeds = crate::generate::seeds(first_seed() ^ 0x7e47, cases());
+    for seed in FOUND_SOMETHING.into_iter().chain(seeds) {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let init = match random.random_range(0..3) {
             0 => Value::from("a"),
