@@ -31,37 +31,52 @@ pub(crate) enum Blocks {
     NotApplicable,
 }
 
-/// What is known of one value.
+/// What is known of one value. There are as many as values: it is kept small.
 #[derive(Clone, Debug)]
 struct Cluster {
     /// Who made it; nobody if it was there from the beginning.
-    maker: Option<CallId>,
-    /// Whether anybody made it, or it was there.
-    made: bool,
+    maker: CallId,
     /// What it was made from, if an exchange made it.
-    from: Option<StateId>,
-    /// The exchange that took it away.
-    taken_by: Option<CallId>,
+    from: StateId,
+    /// What the exchange made of it that took it away.
+    next: StateId,
     /// Who saw it first and last: what is between is in [`Clusters::next_reader`].
     first_reader: CallId,
     last_reader: CallId,
+    /// Whether anybody made it, or it was there.
+    made: bool,
     /// Whether it must have been there.
     seen: bool,
 }
 
 const NOBODY: CallId = CallId(u32::MAX);
+const NOTHING: StateId = StateId(u32::MAX);
 
 impl Default for Cluster {
     fn default() -> Self {
         Cluster {
-            maker: None,
-            made: false,
-            from: None,
-            taken_by: None,
+            maker: NOBODY,
+            from: NOTHING,
+            next: NOTHING,
             first_reader: NOBODY,
             last_reader: NOBODY,
+            made: false,
             seen: false,
         }
+    }
+}
+
+impl Cluster {
+    fn maker(&self) -> Option<CallId> {
+        (self.maker != NOBODY).then_some(self.maker)
+    }
+
+    fn from(&self) -> Option<StateId> {
+        (self.from != NOTHING).then_some(self.from)
+    }
+
+    fn next(&self) -> Option<StateId> {
+        (self.next != NOTHING).then_some(self.next)
     }
 }
 
@@ -76,26 +91,25 @@ pub(crate) fn decide<M: Machine>(problem: &Problem<M>) -> Blocks {
     let Some((mut blocks, mut calls)) = clusters.blocks() else {
         return Blocks::Illegal;
     };
-    // No two blocks have one place.
-    blocks.sort_unstable_by_key(|block| block.place);
+    sort(&mut blocks, clusters.moments);
     let mut used = 0;
     for repair in 0..REPAIRS {
-        let order: Vec<CallId> = blocks
-            .iter()
-            .flat_map(|block| block.of(&calls).iter().copied())
-            .collect();
-        if !clusters.in_time(&order) {
+        let mut order: Vec<Placed> = Vec::with_capacity(calls.len());
+        for block in &blocks {
+            order.extend_from_slice(block.of(&calls));
+        }
+        let Some(latest) = clusters.in_time(&order) else {
             // Sorted, they are in time if they can be.
             return if repair == 0 {
                 Blocks::Illegal
             } else {
                 Blocks::NotApplicable
             };
-        }
+        };
         if clusters.differs.is_empty() {
-            return Blocks::Legal(order);
+            return Blocks::Legal(order.into_iter().map(|placed| placed.call).collect());
         }
-        let homeless = match clusters.place_differs(problem, &order) {
+        let homeless = match clusters.place_differs(&order, &latest) {
             Ok(order) => return Blocks::Legal(order),
             Err(homeless) => homeless,
         };
@@ -132,8 +146,8 @@ struct Clusters {
     /// Per call that saw a value, who saw the same one next.
     next_reader: Vec<CallId>,
     init: StateId,
-    /// Exchanges of unknown outcome: from, to, and the call.
-    maybe: Vec<(StateId, StateId, CallId)>,
+    /// Exchanges of unknown outcome: from, and to.
+    maybe: Vec<(StateId, StateId)>,
     /// Observations that some value was not there.
     differs: Vec<(CallId, StateId)>,
     /// Writes of unknown outcome that nobody saw, by invocation.
@@ -141,7 +155,15 @@ struct Clusters {
     moments: usize,
 }
 
+/// A call in the order, and the value that it leaves behind.
+#[derive(Clone, Copy)]
+struct Placed {
+    call: CallId,
+    value: StateId,
+}
+
 /// A run of calls that nothing else can come into.
+#[derive(Clone)]
 struct Block {
     /// Where they are among the calls of all blocks.
     calls: Range<usize>,
@@ -154,7 +176,7 @@ struct Block {
 }
 
 impl Block {
-    fn of<'a>(&self, calls: &'a [CallId]) -> &'a [CallId] {
+    fn of<'a>(&self, calls: &'a [Placed]) -> &'a [Placed] {
         &calls[self.calls.clone()]
     }
 }
@@ -187,11 +209,11 @@ impl Clusters {
             }
             let id = CallId(number as u32);
             match problem.machine.shape(call.class) {
-                Shape::Overwrite(to) => clusters.made(to, None, id, call.need)?,
+                Shape::Overwrite(to) => clusters.made(to, NOTHING, id, call.need)?,
                 Shape::Exchange(from, to) => {
-                    clusters.made(to, Some(from), id, call.need)?;
+                    clusters.made(to, from, id, call.need)?;
                     if call.need == Need::Optional {
-                        clusters.maybe.push((from, to, id));
+                        clusters.maybe.push((from, to));
                     } else {
                         clusters.cluster(from).seen = true;
                     }
@@ -240,12 +262,12 @@ impl Clusters {
     }
 
     /// Nothing if the value is made twice.
-    fn made(&mut self, value: StateId, from: Option<StateId>, by: CallId, need: Need) -> Option<()> {
+    fn made(&mut self, value: StateId, from: StateId, by: CallId, need: Need) -> Option<()> {
         let cluster = self.cluster(value);
         if cluster.made {
             return None;
         }
-        (cluster.made, cluster.maker, cluster.from) = (true, Some(by), from);
+        (cluster.made, cluster.maker, cluster.from) = (true, by, from);
         cluster.seen |= need == Need::Required;
         Some(())
     }
@@ -253,39 +275,36 @@ impl Clusters {
     /// Finds which operations of unknown outcome must have happened, and which exchange took each value away.
     /// Nothing if two did, or if a value was seen that nobody made.
     fn with_seen(mut self) -> Option<Clusters> {
-        let mut queue: Vec<(StateId, StateId, CallId)> = Vec::new();
-        let mut from_of: Vec<Option<(StateId, CallId)>> = vec![None; self.of.len()];
-        for &(from, to, call) in &self.maybe {
-            from_of[to.0 as usize] = Some((from, call));
+        let mut queue: Vec<StateId> = Vec::new();
+        for &(from, to) in &self.maybe {
             if self.of[to.0 as usize].seen {
-                queue.push((from, to, call));
+                queue.push(from);
             }
         }
-        while let Some((from, _, _)) = queue.pop() {
-            let at = from.0 as usize;
-            if at >= self.of.len() {
-                return None;
-            }
-            if !self.of[at].seen {
-                self.of[at].seen = true;
-                queue.extend(from_of[at].map(|(before, call)| (before, from, call)));
+        while let Some(from) = queue.pop() {
+            let cluster = self.of.get_mut(from.0 as usize)?;
+            if !cluster.seen {
+                cluster.seen = true;
+                // Whatever made it is of unknown outcome, or it would count as seen.
+                queue.extend(cluster.from());
             }
         }
         for at in 0..self.of.len() {
             let cluster = &self.of[at];
             if !cluster.seen {
                 self.unseen
-                    .extend(cluster.maker.filter(|_| cluster.from.is_none()));
+                    .extend(cluster.maker().filter(|_| cluster.from == NOTHING));
                 continue;
             }
             if !cluster.made {
                 return None;
             }
-            if let (Some(from), Some(maker)) = (cluster.from, cluster.maker) {
+            if let Some(from) = cluster.from() {
                 let source = &mut self.of[from.0 as usize];
-                if source.taken_by.replace(maker).is_some() {
+                if source.next != NOTHING {
                     return None;
                 }
+                source.next = StateId(at as u32);
             }
         }
         self.unseen.sort_unstable();
@@ -293,19 +312,12 @@ impl Clusters {
     }
 
     /// Every block and the calls of all; nothing if one contradicts itself.
-    fn blocks(&self) -> Option<(Vec<Block>, Vec<CallId>)> {
-        let mut next_of = vec![None; self.of.len()];
-        let mut seen = 0;
-        for (at, cluster) in self.of.iter().enumerate().filter(|(_, cluster)| cluster.seen) {
-            seen += 1;
-            if let Some(from) = cluster.from {
-                next_of[from.0 as usize] = Some(at);
-            }
-        }
+    fn blocks(&self) -> Option<(Vec<Block>, Vec<Placed>)> {
+        let seen = self.of.iter().filter(|cluster| cluster.seen).count();
         let (mut blocks, mut calls) = (Vec::new(), Vec::with_capacity(self.spans.len()));
         let mut visited = 0;
         for (at, cluster) in self.of.iter().enumerate() {
-            if !cluster.seen || cluster.from.is_some() {
+            if !cluster.seen || cluster.from != NOTHING {
                 continue;
             }
             let start = calls.len();
@@ -314,13 +326,14 @@ impl Clusters {
             while let Some(at) = stage {
                 visited += 1;
                 let cluster = &self.of[at];
+                let value = StateId(at as u32);
                 let begins = calls.len();
-                calls.extend(cluster.maker);
+                calls.extend(cluster.maker().map(|call| Placed { call, value }));
                 let made = calls.len();
-                calls.extend(self.readers(cluster));
+                calls.extend(self.readers(cluster).map(|call| Placed { call, value }));
                 for part in [begins..made, made..calls.len()] {
                     // Whatever comes later must not have completed before something earlier was invoked.
-                    let spans = || calls[part.clone()].iter().map(|call| self.spans[call.0 as usize]);
+                    let spans = || calls[part.clone()].iter().map(|placed| self.span(placed.call));
                     if spans().any(|span| span.completed < last_invoked) {
                         return None;
                     }
@@ -329,7 +342,7 @@ impl Clusters {
                         last_invoked = last_invoked.max(span.invoked);
                     }
                 }
-                stage = next_of[at];
+                stage = cluster.next().map(|next| next.0 as usize);
             }
             let place = if StateId(at as u32) == self.init {
                 0
@@ -349,67 +362,53 @@ impl Clusters {
         (visited == seen).then_some((blocks, calls))
     }
 
-    /// Whether nothing in the order had completed before something earlier in it was invoked.
-    fn in_time(&self, order: &[CallId]) -> bool {
+    fn span(&self, call: CallId) -> Span {
+        self.spans[call.0 as usize]
+    }
+
+    /// For each gap of an order, gap g being before its g-th call, the latest invocation before it. Nothing if
+    /// something had completed before something earlier in the order was invoked.
+    fn in_time(&self, order: &[Placed]) -> Option<Vec<u32>> {
         let mut last_invoked = 0;
-        order.iter().all(|call| {
-            let span = self.spans[call.0 as usize];
-            let fits = span.completed >= last_invoked;
+        let mut latest = Vec::with_capacity(order.len() + 1);
+        for placed in order {
+            let span = self.span(placed.call);
+            if span.completed < last_invoked {
+                return None;
+            }
+            latest.push(last_invoked);
             last_invoked = last_invoked.max(span.invoked);
-            fits
-        })
+        }
+        latest.push(last_invoked);
+        Some(latest)
     }
 
     /// Puts the observations that a value was not there where it was not. Otherwise says which have no place, with
-    /// the value and a place of the order close by.
-    fn place_differs<M: Machine>(
+    /// the value and a place of the order close by. `latest` is the latest invocation before each gap.
+    fn place_differs(
         &self,
-        problem: &Problem<M>,
-        order: &[CallId],
+        order: &[Placed],
+        latest: &[u32],
     ) -> Result<Vec<CallId>, Vec<(CallId, StateId, usize)>> {
-        // The value in each gap, gap g being before the g-th call of the order.
-        let mut values = Vec::with_capacity(order.len() + 1);
-        values.push(self.init);
-        for call in order {
-            let before = *values.last().expect("the first gap has one");
-            values.push(match problem.machine.shape(problem.call(*call).class) {
-                Shape::Overwrite(to) | Shape::Exchange(_, to) => to,
-                Shape::Observation | Shape::Total | Shape::General => before,
-            });
-        }
-        // The first gap after which the value is another.
-        let mut change = vec![values.len() as u32; values.len()];
-        for gap in (0..values.len() - 1).rev() {
-            change[gap] = if values[gap + 1] == values[gap] {
+        let value_in = |gap: usize| gap.checked_sub(1).map_or(self.init, |before| order[before].value);
+        // For each gap the earliest completion behind it, and the first gap after which the value is another.
+        let mut earliest = vec![NEVER; latest.len()];
+        let mut change = vec![latest.len() as u32; latest.len()];
+        for gap in (0..order.len()).rev() {
+            earliest[gap] = earliest[gap + 1].min(self.span(order[gap].call).completed);
+            change[gap] = if order[gap].value == value_in(gap) {
                 change[gap + 1]
             } else {
                 gap as u32 + 1
             };
         }
-        // Per moment: the least gap after everything completed by then, and the greatest before everything
-        // invoked from then on.
-        let mut least = vec![0u32; self.moments + 1];
-        let mut most = vec![order.len() as u32; self.moments + 1];
-        for (place, call) in order.iter().enumerate() {
-            let span = self.spans[call.0 as usize];
-            if span.completed != NEVER {
-                least[span.completed as usize + 1] = place as u32 + 1;
-            }
-            most[span.invoked as usize] = place as u32;
-        }
-        for at in 1..=self.moments {
-            least[at] = least[at].max(least[at - 1]);
-        }
-        for at in (0..self.moments).rev() {
-            most[at] = most[at].min(most[at + 1]);
-        }
         // By invocation; one that completed before another was invoked must not come behind it.
         let mut placed: Vec<(u32, u32, CallId)> = Vec::new();
         let mut homeless = Vec::new();
-        let mut after_done = 0;
+        let (mut after_done, mut least) = (0, 0);
         let mut waiting = std::collections::BinaryHeap::new();
         for &(call, value) in &self.differs {
-            let span = self.spans[call.0 as usize];
+            let span = self.span(call);
             while let Some(&std::cmp::Reverse((completed, gap))) = waiting.peek() {
                 if completed > span.invoked {
                     break;
@@ -417,32 +416,35 @@ impl Clusters {
                 waiting.pop();
                 after_done = after_done.max(gap);
             }
-            let mut gap = least[span.invoked as usize].max(after_done);
-            if values[gap as usize] == value {
-                gap = change[gap as usize];
+            // Behind everything that had completed by then.
+            while earliest[least] < span.invoked {
+                least += 1;
             }
-            if gap > most[span.completed as usize] || gap as usize >= values.len() {
-                homeless.push((call, value, least[span.invoked as usize] as usize));
+            let mut gap = least.max(after_done);
+            if value_in(gap) == value {
+                gap = change[gap] as usize;
+            }
+            // And before everything that was invoked after it had completed.
+            if latest.get(gap).is_none_or(|&latest| latest > span.completed) {
+                homeless.push((call, value, least));
                 continue;
             }
             waiting.push(std::cmp::Reverse((span.completed, gap)));
-            placed.push((gap, span.invoked, call));
+            placed.push((gap as u32, span.invoked, call));
         }
         if !homeless.is_empty() {
             return Err(homeless);
         }
         placed.sort_unstable_by_key(|&(gap, invoked, _)| (gap, invoked));
         let mut whole = Vec::with_capacity(order.len() + placed.len());
-        let mut placed = placed.into_iter().peekable();
-        for (gap, call) in order.iter().copied().map(Some).chain([None]).enumerate() {
-            while let Some(&(at, _, differs)) = placed.peek()
-                && at as usize == gap
-            {
-                placed.next();
-                whole.push(differs);
-            }
-            whole.extend(call);
+        let mut from = 0;
+        for (gap, _, differs) in placed {
+            let to = gap as usize;
+            whole.extend(order[from..to].iter().map(|placed| placed.call));
+            whole.push(differs);
+            from = to;
         }
+        whole.extend(order[from..].iter().map(|placed| placed.call));
         Ok(whole)
     }
 
@@ -451,13 +453,15 @@ impl Clusters {
         let Some(cluster) = self.of.get(value.0 as usize).filter(|cluster| cluster.seen) else {
             return false;
         };
-        let span = |call: CallId| self.spans[call.0 as usize];
-        let during = span(differs);
-        let there = cluster.maker.into_iter().chain(self.readers(cluster));
-        let began =
-            cluster.maker.is_none() || there.clone().any(|call| span(call).completed < during.invoked);
-        let mut after = there.chain(cluster.taken_by);
-        began && after.any(|call| span(call).invoked > during.completed)
+        let during = self.span(differs);
+        let there = cluster.maker().into_iter().chain(self.readers(cluster));
+        let began = cluster.maker == NOBODY
+            || there
+                .clone()
+                .any(|call| self.span(call).completed < during.invoked);
+        let taken_by = cluster.next().and_then(|next| self.of[next.0 as usize].maker());
+        let mut after = there.chain(taken_by);
+        began && after.any(|call| self.span(call).invoked > during.completed)
     }
 
     /// Moves a block so that an observation finds a place where the value is another. Says whether that did it, as
@@ -466,7 +470,7 @@ impl Clusters {
         &self,
         problem: &Problem<M>,
         blocks: &mut [Block],
-        calls: &mut Vec<CallId>,
+        calls: &mut Vec<Placed>,
         Room { differs, value, near }: Room,
         used: &mut usize,
     ) -> bool {
@@ -477,7 +481,7 @@ impl Clusters {
         let window = &mut blocks[from..to];
         let makes = |block: &Block| {
             let mut own = block.of(calls).iter();
-            own.any(|call| self.makes(problem, *call) == Some(value))
+            own.any(|placed| self.makes(problem, placed.call) == Some(value))
         };
         let Some(at) = window.iter().position(makes) else {
             return false;
@@ -488,15 +492,19 @@ impl Clusters {
         // A write of unknown outcome that nobody saw may have ended it.
         let block = &mut window[at];
         let mut last_first = block.of(calls).iter().rev();
-        let ends_with = last_first.find_map(|call| self.makes(problem, *call));
+        let ends_with = last_first.find_map(|placed| self.makes(problem, placed.call));
         if ends_with == Some(value)
             && let Some(&unseen) = self.unseen.get(*used)
-            && self.spans[unseen.0 as usize].invoked <= block.last_invoked
+            && let Some(left) = self.makes(problem, unseen)
+            && self.span(unseen).invoked <= block.last_invoked
         {
             let alone = block.calls.clone();
             let start = calls.len();
             calls.extend_from_within(alone.clone());
-            calls.push(unseen);
+            calls.push(Placed {
+                call: unseen,
+                value: left,
+            });
             block.calls = start..calls.len();
             if self.has_place(problem, window, calls, differs, value) {
                 *used += 1;
@@ -550,15 +558,18 @@ impl Clusters {
         &self,
         problem: &Problem<M>,
         blocks: &[Block],
-        calls: &[CallId],
+        calls: &[Placed],
         differs: CallId,
         value: StateId,
     ) -> bool {
-        let span = self.spans[differs.0 as usize];
-        let calls = || blocks.iter().flat_map(|block| block.of(calls).iter().copied());
+        let span = self.span(differs);
+        let calls = || {
+            let placed = blocks.iter().flat_map(|block| block.of(calls));
+            placed.map(|placed| placed.call)
+        };
         let least = calls()
             .enumerate()
-            .filter(|(_, call)| self.spans[call.0 as usize].completed < span.invoked)
+            .filter(|(_, call)| self.span(*call).completed < span.invoked)
             .last()
             .map_or(0, |(at, _)| at + 1);
         let mut state = None;
@@ -566,7 +577,7 @@ impl Clusters {
             if at >= least && at > 0 && state.is_some_and(|state| state != value) {
                 return true;
             }
-            if self.spans[call.0 as usize].invoked > span.completed {
+            if self.span(call).invoked > span.completed {
                 return false;
             }
             state = self.makes(problem, call).or(state);
@@ -574,6 +585,24 @@ impl Clusters {
         state.is_some_and(|state| state != value)
     }
 }
+
+/// Sorts blocks by their places, of which no two are the same.
+fn sort(blocks: &mut Vec<Block>, moments: usize) {
+    if blocks.len() < moments / SPARSE {
+        blocks.sort_unstable_by_key(|block| block.place);
+        return;
+    }
+    const NONE: u32 = u32::MAX;
+    let mut at_place = vec![NONE; moments + 1];
+    for (at, block) in blocks.iter().enumerate() {
+        at_place[block.place as usize] = at as u32;
+    }
+    let sorted = at_place.into_iter().filter(|at| *at != NONE);
+    *blocks = sorted.map(|at| blocks[at as usize].clone()).collect();
+}
+
+/// With fewer blocks for each moment than one in so many, comparing them is quicker than going through all places.
+const SPARSE: usize = 32;
 
 /// Takes something out of its place and puts it into another.
 fn turn<T>(things: &mut [T], old: usize, new: usize) {
