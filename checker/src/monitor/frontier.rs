@@ -166,17 +166,23 @@ impl Frontier {
     /// The same where nothing else is open and there is one configuration: nearly always.
     fn complete_alone(&mut self, slot: usize, pool: &mut Pool) -> Option<Passed> {
         let (_, action) = self.open[slot]?;
-        let others = self.open.iter().flatten().count() > 1 || !self.optional.is_empty();
         let [here] = &mut self.configurations[..] else {
             return None;
         };
-        if others {
+        if self.open.iter().flatten().count() > 1 {
             return None;
         }
         let bit = 1 << slot;
         if here.done & bit == 0 {
             let next = action.step(here.state, pool);
             if here.spare & bit != 0 && next != Some(here.state) {
+                return None;
+            }
+            // What is of unknown outcome may have come before it, and is not needed for that. That leads elsewhere only
+            // if there is another state for it to lead to.
+            let to_one = matches!(action, Action::Writes(_) | Action::Exchanges { .. });
+            let suffices = self.optional.is_empty() || to_one && next.is_some();
+            if !suffices {
                 return None;
             }
             match next {
