@@ -124,6 +124,8 @@ const CALM: usize = 4;
 const MORE: usize = 2;
 /// How many configurations may be tried at a completion to prove that nothing can explain it, at first.
 const PROOF: usize = 256;
+/// How many are kept to see whether some get through before that is tried.
+const SCOUTS: usize = 8;
 /// Nothing is doubled more often than this.
 const FURTHEST: usize = 40;
 /// From how many failures on a proof is tried that nothing else is possible.
@@ -303,9 +305,17 @@ impl<M: Machine, B: Mask> Search<'_, M, B> {
             return Ok(None);
         };
         let furthest = self.furthest;
-        let mut proof = Frontier::new();
-        proof.beside = beside;
-        let run = self.run(&mut proof, &mut level, to, Breadth::all(tries), meter);
+        let proof = || Frontier {
+            beside,
+            ..Frontier::new()
+        };
+        // Where a few get through there is no proof, and no need to follow all of them.
+        let mut few = level.clone();
+        let mut run = self.run(&mut proof(), &mut few, to, Breadth::of(SCOUTS), meter);
+        if matches!(run, Run::Died(_)) && !few.exact {
+            self.window.go_to(self.problem, from);
+            run = self.run(&mut proof(), &mut level, to, Breadth::all(tries), meter);
+        }
         self.furthest = furthest;
         match run {
             Run::Died(at) => Ok(Some(at)),

@@ -24,6 +24,7 @@ pub(crate) use glance::{Deed, Glance, Glimpsed, VALUES};
 pub(crate) use machine::{ClassId, DynMachine, Machine, Shape, StateId};
 pub(crate) use order::order;
 pub(crate) use problem::{Call, CallId, Moment, NEVER, Need, Packed, Problem, Span};
+pub(crate) use prospects::PLENTY;
 pub(crate) use refute::refute;
 pub(crate) use search::{Answer, Step, search, search_briefly};
 #[cfg(test)]

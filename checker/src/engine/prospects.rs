@@ -11,7 +11,7 @@ use super::search::{Search, Step, Taken};
 use super::usage::UsageId;
 
 /// So many unused operations of a class and of unknown outcome need not be counted.
-const PLENTY: u32 = 4;
+pub(crate) const PLENTY: u32 = 4;
 
 impl<M: Machine, B: Mask> Search<'_, M, B> {
     /// Whether there are so many unused operations of a class and of unknown outcome that nobody need count them.

@@ -233,10 +233,16 @@ pub(crate) fn describe<D: Domain>(
         dropped: dropped.len(),
         minimal,
         faults: faults(history, last),
-        stuck: stuck::reasons(history, domain, &known, &words),
+        stuck: match core.len() {
+            0..=MOST_FOLLOWED => stuck::reasons(history, domain, &known, &words),
+            _ => Vec::new(),
+        },
         cycle,
     }
 }
+
+/// Nobody follows more operations than this step by step.
+const MOST_FOLLOWED: usize = 64;
 
 /// The completion with which the history becomes illegal.
 ///

@@ -35,6 +35,7 @@ pub(crate) fn reduce<D: Domain>(
         domain,
         prefix,
         budget,
+        nearby: None,
         gave_up: false,
     };
     // Whatever completed last is told about first: a violation close to where it was noticed reads best.
@@ -91,26 +92,30 @@ struct Reducer<'a, D> {
     domain: &'a D,
     prefix: &'a [u32],
     budget: &'a Budget,
+    /// Moments that nearly always suffice to explain what is legal.
+    nearby: Option<Vec<u32>>,
     gave_up: bool,
 }
 
 impl<D: Domain> Reducer<'_, D> {
     /// Whether the prefix is illegal with only these completions known.
     fn illegal(&mut self, known: &[OpId]) -> bool {
-        let complete: FxHashSet<OpId> = known.iter().copied().collect();
-        let moments = Moments::some(self.history, self.prefix, &complete);
-        match is_illegal(
-            self.history,
-            self.domain,
-            &moments,
-            &mut self.budget.meter().patient(PATIENCE),
-        ) {
-            Some(illegal) => illegal,
-            None => {
-                self.gave_up = true;
-                false
-            }
+        // What is left out nearby is of unknown outcome: it could only help to explain more.
+        let nearby = self.nearby.as_ref().map(|nearby| self.ask(nearby, known));
+        if nearby == Some(Some(false)) {
+            return false;
         }
+        let illegal = self.ask(self.prefix, known);
+        self.gave_up |= illegal.is_none();
+        illegal.unwrap_or(false)
+    }
+
+    /// Whether some moments are illegal with only these completions known; nothing if that takes too long.
+    fn ask(&self, moments: &[u32], known: &[OpId]) -> Option<bool> {
+        let complete: FxHashSet<OpId> = known.iter().copied().collect();
+        let moments = Moments::some(self.history, moments, &complete);
+        let mut meter = self.budget.meter().patient(PATIENCE);
+        is_illegal(self.history, self.domain, &moments, &mut meter)
     }
 
     /// A core found by looking only at where the violation is: illegal, but perhaps not minimal. Nothing if it does
@@ -121,14 +126,32 @@ impl<D: Domain> Reducer<'_, D> {
         let moments = Moments::some(history, prefix, &all);
         let meter = || budget.meter().patient(PATIENCE);
         let window = Window::find(history, domain, &moments, &mut meter())?;
-        let mut shows = |known: &[OpId]| {
+        let shows = |moments: &[u32], known: &[OpId]| {
             let complete: FxHashSet<OpId> = known.iter().copied().collect();
-            let moments = Moments::some(history, prefix, &complete);
+            let moments = Moments::some(history, moments, &complete);
             window.shows(history, domain, &moments, &mut meter())
         };
-        let groups = window.groups(history, domain, &moments);
+        let ground = window.ground(history, domain, &moments);
+        let groups: Vec<Vec<OpId>> = ground.groups.iter().map(|group| group.some.clone()).collect();
         let everything: Vec<OpId> = groups.iter().flatten().copied().collect();
-        shows(&everything).then(|| quickxplain(&mut shows, &mut Vec::new(), false, &groups))
+        if !shows(&ground.moments, &everything) {
+            return None;
+        }
+        let mut nearby = |known: &[OpId]| shows(&ground.moments, known);
+        let needed = quickxplain(&mut nearby, &mut Vec::new(), false, &groups);
+        let needed: FxHashSet<OpId> = needed.into_iter().collect();
+        let groups = ground.groups.iter().rev();
+        let groups = groups.filter(|group| group.some.iter().any(|op| needed.contains(op)));
+        let core: Vec<OpId> = groups.flat_map(|group| &group.all).copied().collect();
+        // Asked of everything once more: what was left out makes no difference.
+        if !shows(prefix, &core) {
+            return None;
+        }
+        let mut near: FxHashSet<u32> = ground.moments.iter().map(|moment| moment >> 1).collect();
+        near.extend(core.iter().map(|op| op.0));
+        let near = prefix.iter().filter(|&moment| near.contains(&(moment >> 1)));
+        self.nearby = Some(near.copied().collect());
+        Some(core)
     }
 
     /// Leaves out every operation without which the rest is illegal still. Minimal, if of every other one it was
@@ -185,3 +208,70 @@ fn quickxplain(
 /// Moves that one check of a reduction may take; a check that takes more counts as legal, and the core as not
 /// minimal.
 const PATIENCE: u64 = 400_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::{Bug, Simulation};
+    use crate::model::{RegisterRules, Registers};
+    use crate::options::{CasFail, CheckOptions};
+    use crate::subhistory::Subhistories;
+    use crate::verdict::Verdict;
+    use crate::{check, history::Value};
+
+    /// What is found from few moments close to a violation holds in all of the history: the core is illegal there, and
+    /// what is called minimal is.
+    #[test]
+    fn cores_found_close_to_a_violation_hold_in_the_whole_history() {
+        let domain = Registers {
+            name: "cas-register",
+            rules: RegisterRules {
+                init: Value::Nil,
+                cas_fail: CasFail::Mismatch,
+            },
+        };
+        let budget = Budget::new(None, None);
+        let (mut large, mut minimal) = (0, 0);
+        for seed in 0..20 {
+            let simulation = Simulation {
+                seed,
+                operations: 400,
+                unknown: 0.02,
+                bug: [Bug::StaleReads(0.08), Bug::LostUpdates(0.03)][seed as usize % 2],
+                ..Simulation::default()
+            };
+            let history = simulation.history().expect("simulations are valid");
+            let analysis = check(&history, &CheckOptions::default()).expect("it is judged");
+            let Verdict::Illegal(found) = analysis.verdict else {
+                continue;
+            };
+            let known = |op: &OpId| history.operation(*op).outcome() != crate::history::Outcome::Info;
+            let core = found.operations.iter().filter(|one| !one.weakened);
+            let core: FxHashSet<OpId> = core.map(|one| one.id).filter(known).collect();
+            let all = Subhistories::whole(&history);
+            let all = all.moments(&history, 0);
+            let is_illegal = |complete: &FxHashSet<OpId>| {
+                let moments = Moments::some(&history, all.packed(), complete);
+                is_illegal(&history, &domain, &moments, &mut budget.meter())
+            };
+            assert_eq!(is_illegal(&core), Some(true), "seed {seed}: {}", found.sentence);
+            large += usize::from(found.weakened + found.dropped + core.len() >= WORTH_A_WINDOW);
+            if found.minimal {
+                minimal += 1;
+                for op in &core {
+                    let mut rest = core.clone();
+                    rest.remove(op);
+                    assert_eq!(
+                        is_illegal(&rest),
+                        Some(false),
+                        "seed {seed}: {op:?} is not needed"
+                    );
+                }
+            }
+        }
+        assert!(
+            large >= 4 && minimal >= 4,
+            "{large} were among many, {minimal} minimal"
+        );
+    }
+}

@@ -3,11 +3,10 @@
 //! The engine can show of a stretch of moments that nothing explains them whatever came before. What is known of
 //! the operations before that stretch then hardly matters, and the proof costs what the stretch costs.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::check::MOMENTS_PER_MOVE;
-use crate::engine::{self, ClassId, Meter, Moment, Need, Problem, Shape};
-use crate::engine::{CallId, Machine};
+use crate::engine::{self, CallId, ClassId, Machine, Meter, Moment, Need, PLENTY, Problem, Shape};
 use crate::history::{History, OpId};
 use crate::model::Domain;
 use crate::subhistory::Moments;
@@ -69,17 +68,15 @@ impl Window {
         matches!(engine::refute(&mut problem, from, TRIES, meter), Ok(Some(_)))
     }
 
-    /// The operations that a reduction need look at, in groups that are kept or weakened together: each of those
-    /// that complete within the stretch, the latest first, and of those before it what does the same. What is done
-    /// before it does not say what was seen there.
-    pub(crate) fn groups<D: Domain>(
-        self,
-        history: &History,
-        domain: &D,
-        moments: &Moments<'_>,
-    ) -> Vec<Vec<OpId>> {
+    /// What of some moments the stretch hangs on.
+    ///
+    /// What is done before it does not say what was seen there: only which states there may be, what is open, and how
+    /// many operations of unknown outcome there are of each kind. More of a kind than can be open at once, or than
+    /// are counted, are as good as any number, so that few moments do for all.
+    pub(crate) fn ground<D: Domain>(self, history: &History, domain: &D, moments: &Moments<'_>) -> Ground {
         let problem = domain.compile(history, moments);
-        let (mut within, mut before) = (Vec::new(), Vec::new());
+        let most = problem.slots().1.max(PLENTY as usize);
+        let (mut groups, mut before): (Vec<Group>, Vec<Group>) = (Vec::new(), Vec::new());
         let mut group_of: FxHashMap<ClassId, usize> = FxHashMap::default();
         for moment in problem.moments.iter().rev() {
             let Moment::Completed(call) = moment.moment() else {
@@ -88,18 +85,59 @@ impl Window {
             let call = problem.call(call);
             debug_assert_eq!(call.need, Need::Required, "only those complete");
             if history.operation(call.op).record().completed >= self.from {
-                within.push(vec![call.op]);
+                groups.push(Group {
+                    all: vec![call.op],
+                    some: vec![call.op],
+                });
             } else if problem.machine.shape(call.class) != Shape::Observation {
                 let group = *group_of.entry(call.class).or_insert_with(|| {
-                    before.push(Vec::new());
+                    before.push(Group::default());
                     before.len() - 1
                 });
-                before[group].push(call.op);
+                before[group].all.push(call.op);
             }
         }
-        within.append(&mut before);
-        within
+        for group in &mut before {
+            // The earliest are of the most use to others.
+            let surplus = group.all.len().saturating_sub(most);
+            group.some = group.all[surplus..].to_vec();
+        }
+        groups.append(&mut before);
+        let mut needed: FxHashSet<OpId> = groups.iter().flat_map(|group| &group.some).copied().collect();
+        let mut unknown: FxHashMap<ClassId, usize> = FxHashMap::default();
+        for call in problem.calls.iter().filter(|call| call.need == Need::Optional) {
+            let count = unknown.entry(call.class).or_default();
+            *count += 1;
+            if *count <= most || history.operation(call.op).record().invoked >= self.from {
+                needed.insert(call.op);
+            }
+        }
+        // Within one instant one operation may hang on another.
+        let all = moments.has_ties();
+        let kept = moments.packed().iter().copied();
+        Ground {
+            moments: kept
+                .filter(|moment| all || needed.contains(&OpId(moment >> 1)))
+                .collect(),
+            groups,
+        }
     }
+}
+
+/// The operations that a reduction need look at, and moments enough to ask about them.
+pub(crate) struct Ground {
+    /// As [`Moments`] has them.
+    pub(crate) moments: Vec<u32>,
+    /// Each operation that completes within the stretch, the latest first; and of those before it what does the same.
+    pub(crate) groups: Vec<Group>,
+}
+
+/// Operations that are kept or weakened together.
+#[derive(Default)]
+pub(crate) struct Group {
+    pub(crate) all: Vec<OpId>,
+    /// So many of them that more make no difference.
+    pub(crate) some: Vec<OpId>,
 }
 
 /// Pays for making moments ready; says whether there is enough left for that.
