@@ -8,7 +8,9 @@ use rustc_hash::FxHashSet;
 use thiserror::Error;
 
 use crate::contradictions;
-use crate::engine::{self, Answer, Blocks, Budget, Exhausted, Machine, Meter, Moment, Packed, Problem};
+use crate::engine::{
+    self, Answer, Blocks, Budget, Exhausted, Glance, Machine, Meter, Moment, Packed, Problem,
+};
 use crate::explain;
 use crate::history::{Form, History, HistoryError, NEVER, OpId, Outcome, Value, Word};
 use crate::model::{
@@ -284,7 +286,7 @@ pub fn model_of(history: &History, options: &CheckOptions) -> Result<ModelName, 
     if let Some(model) = transactions::suggested(history) {
         return Ok(model);
     }
-    let keyed = history.records.iter().any(|record| record.key != Word::ABSENT);
+    let keyed = history.keys.iter().any(|key| *key != Word::ABSENT);
     let known = history.functions.iter().all(|f| {
         matches!(
             &**f,
@@ -356,22 +358,32 @@ fn judge<D: Domain>(
     let order = subhistories.largest_first();
     // The first violation by this order is reported, whichever thread finds one first.
     let first_illegal = AtomicUsize::new(usize::MAX);
-    let one = |(place, &at): (usize, &usize)| {
+    let one = |glance: &mut Glance, (place, &at): (usize, &usize)| {
         if options.violations == Violations::First && first_illegal.load(Ordering::Relaxed) < place {
             return (at, Finding::Exhausted(Exhausted::Stopped, Stand::default()));
         }
         let moments = subhistories.moments(history, at);
-        let finding = caught(|| search_one(history, domain, &moments, &mut budget.meter()));
-        let finding = finding.unwrap_or_else(Finding::Failed);
+        let finding = caught(|| search_one(history, domain, &moments, glance, &mut budget.meter()));
+        let finding = finding.unwrap_or_else(|failure| {
+            // It was left in the middle of something.
+            *glance = Glance::default();
+            Finding::Failed(failure)
+        });
         if matches!(finding, Finding::Illegal(_)) {
             first_illegal.fetch_min(place, Ordering::Relaxed);
         }
         (at, finding)
     };
     let findings: Vec<(usize, Finding)> = if history.len() < WORTH_THREADS || order.len() < 2 {
-        order.iter().enumerate().map(one).collect()
+        let mut glance = Glance::default();
+        let order = order.iter().enumerate();
+        order.map(|numbered| one(&mut glance, numbered)).collect()
     } else {
-        order.par_iter().enumerate().map(one).collect()
+        order
+            .par_iter()
+            .enumerate()
+            .map_init(Glance::default, one)
+            .collect()
     };
     let key_of = |at| subhistories.key(at).present().map(|key| history.pool.value(key));
     let illegal = |(_, finding): &&(usize, Finding)| matches!(finding, Finding::Illegal(_));
@@ -427,6 +439,7 @@ fn search_one<D: Domain>(
     history: &History,
     domain: &D,
     moments: &Moments<'_>,
+    glance: &mut Glance,
     meter: &mut Meter<'_>,
 ) -> Finding {
     moments.fetch();
@@ -436,7 +449,7 @@ fn search_one<D: Domain>(
         return Finding::Illegal(last.expect("a contradiction has operations"));
     }
     // Most histories are legal and show it at once.
-    if let Some(order) = domain.glance(history, moments) {
+    if let Some(order) = domain.glance(history, moments, glance) {
         let replayed = replay(domain, moments, &order);
         assert_eq!(replayed, Ok(()), "an order found at a glance must replay");
         return Finding::Legal(order);

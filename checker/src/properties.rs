@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashSet;
 
 use crate::contradictions;
-use crate::engine::{self, Answer, Blocks, Budget};
+use crate::engine::{self, Answer, Blocks, Budget, Glance};
 use crate::generate::{Bug, Mix, Simulation, Values};
 use crate::history::{Event, EventKind, Header, History, NEVER, Nanos, OpId, ProcessId, Value};
 use crate::judge::{Ruling, judge};
@@ -222,7 +222,7 @@ fn agree(history: &History, init: Value, context: &str) -> bool {
             "{context}: {witness:?} is no contradiction"
         );
     }
-    if let Some(order) = domain.glance(history, &moments) {
+    if let Some(order) = domain.glance(history, &moments, &mut Glance::default()) {
         assert!(
             legal,
             "{context}: an order is found at a glance that the oracle has not"
@@ -473,6 +473,7 @@ fn engines_agree_with_each_other_on_longer_histories() {
     let domain = registers(Value::Nil);
     let budget = Budget::new(None, None);
     let (mut verdicts, mut unknown, mut at_a_glance) = ([0u64; 2], 0u64, 0u64);
+    let mut glance = Glance::default();
     for seed in crate::generate::seeds(first_seed() ^ 0x1e57, cases() / 10) {
         let mut simulation = small(seed);
         simulation.operations *= 3;
@@ -487,7 +488,7 @@ fn engines_agree_with_each_other_on_longer_histories() {
         let subhistories = whole(&history);
         let moments = subhistories.moments(&history, 0);
         let mut problem = domain.compile(&history, &moments);
-        if let Some(order) = domain.glance(&history, &moments) {
+        if let Some(order) = domain.glance(&history, &moments, &mut glance) {
             assert_eq!(replay(&domain, &moments, &order), Ok(()), "{context}: {order:?}");
             at_a_glance += 1;
         }

@@ -113,7 +113,7 @@ const LISTED: usize = 32;
 pub fn set_full(history: &History, stale: Stale) -> Result<SetFull, HistoryError> {
     let mut sets: FxHashMap<Word, Set> = FxHashMap::default();
     for operation in history.operations() {
-        let set = sets.entry(operation.record().key).or_default();
+        let set = sets.entry(operation.key_word()).or_default();
         match operation.f() {
             "add" => set.add(operation),
             "read" => set.read(operation)?,

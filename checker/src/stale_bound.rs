@@ -102,7 +102,7 @@ pub fn stale_bound(
         })?;
     let mut keys: FxHashMap<Word, Key> = FxHashMap::default();
     for operation in history.operations() {
-        let key = keys.entry(operation.record().key).or_default();
+        let key = keys.entry(operation.key_word()).or_default();
         key.take(&domain, operation).map_err(CheckError::NoMeasure)?;
     }
     let mut keys: Vec<(Word, Key)> = keys.into_iter().collect();

@@ -86,7 +86,7 @@ impl Stats {
         let (mut keys, mut processes) = (FxHashSet::default(), FxHashSet::default());
         let (mut unknown, mut unanswered) = (0, 0);
         for operation in history.operations() {
-            keys.extend(operation.record().key.present());
+            keys.extend(operation.key_word().present());
             processes.insert(operation.process());
             unknown += usize::from(operation.outcome() == Outcome::Info);
             unanswered += usize::from(operation.completed_index().is_none());

@@ -25,33 +25,29 @@ impl Subhistories {
 
     /// Splits a history by key.
     pub(crate) fn by_key(history: &History) -> Subhistories {
-        let mut numbers: FxHashMap<Word, u32> = FxHashMap::default();
-        let mut keys = Vec::new();
-        let mut sizes: Vec<usize> = Vec::new();
-        let mut key_of = Vec::with_capacity(history.records.len());
-        let mut latest = None;
-        for record in &history.records {
-            let number = match latest {
-                Some((key, number)) if key == record.key => number,
-                _ => *numbers.entry(record.key).or_insert_with(|| {
-                    keys.push(record.key);
-                    sizes.push(0);
-                    keys.len() as u32 - 1
-                }),
-            };
-            latest = Some((record.key, number));
-            sizes[number as usize] += 1 + usize::from(record.completed != NEVER);
-            key_of.push(number);
-        }
-        if keys.len() == 1 {
+        if let Some(&key) = history.keys.first()
+            && history.keys.iter().all(|other| *other == key)
+        {
             let moments = in_order(history);
             let starts = vec![0, moments.len()];
             return Subhistories {
-                keys,
+                keys: vec![key],
                 moments,
                 starts,
             };
         }
+        let mut numbers = Numbers::default();
+        let mut sizes: Vec<usize> = Vec::new();
+        let mut key_of = Vec::with_capacity(history.records.len());
+        for (record, &key) in history.records.iter().zip(&history.keys) {
+            let number = numbers.of(key);
+            if number as usize == sizes.len() {
+                sizes.push(0);
+            }
+            sizes[number as usize] += 1 + usize::from(record.completed != NEVER);
+            key_of.push(number);
+        }
+        let keys = numbers.keys;
         let mut starts = vec![0; keys.len() + 1];
         for (at, size) in sizes.iter().enumerate() {
             starts[at + 1] = starts[at] + size;
@@ -107,23 +103,59 @@ impl Subhistories {
 
 /// Invocations and completions in the order that decides verdicts.
 fn in_order(history: &History) -> Vec<u32> {
-    let places = history
-        .records
-        .iter()
-        .map(|record| 1 + usize::from(record.completed != NEVER))
-        .sum();
-    let mut moments = vec![0; places];
     assert!(
         history.records.len() < 1 << 31,
         "a history has fewer than 2^31 operations"
     );
+    let mut moments = vec![0; 2 * history.records.len()];
+    let mut places = 0;
     for (id, record) in history.records.iter().enumerate() {
         moments[record.invoked as usize] = (id as u32) << 1;
+        places += 1;
         if record.completed != NEVER {
             moments[record.completed as usize] = (id as u32) << 1 | 1;
+            places += 1;
         }
     }
+    moments.truncate(places);
     moments
+}
+
+/// Keys by their numbers, in the order in which they are met.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    keys: Vec<Word>,
+    /// The numbers of small whole numbers, where they have one.
+    small: Vec<u32>,
+    /// Those of all else.
+    others: FxHashMap<Word, u32>,
+}
+
+/// Greater numbers are looked up.
+const SMALL: usize = 1 << 16;
+
+impl Numbers {
+    #[inline]
+    pub(crate) fn of(&mut self, key: Word) -> u32 {
+        let next = self.keys.len() as u32;
+        let number = match key.as_small().filter(|small| *small < SMALL) {
+            Some(small) => {
+                if small >= self.small.len() {
+                    self.small.resize(small + 1, NEVER);
+                }
+                let number = &mut self.small[small];
+                if *number == NEVER {
+                    *number = next;
+                }
+                *number
+            }
+            None => *self.others.entry(key).or_insert(next),
+        };
+        if number == next {
+            self.keys.push(key);
+        }
+        number
+    }
 }
 
 /// More moments than this do not stay near: what was fetched first is gone when it is needed.
@@ -174,21 +206,9 @@ impl<'a> Moments<'a> {
         if self.packed.len() > WORTH_FETCHING {
             return;
         }
-        let mut seen = 0u64;
+        let mut seen = 0;
         for op in self.invoked() {
-            let record = &self.history.records[op.0 as usize];
-            // The first of its bytes, the last, and what may lie in between on a line of its own.
-            seen ^= record.process.0 ^ record.outcome as u64 ^ record.completed_index;
-        }
-        // Where the argument is, is known only by now.
-        for op in self.invoked() {
-            let input = self.history.records[op.0 as usize].input;
-            seen ^= u64::from(
-                self.history
-                    .pool
-                    .pair(input)
-                    .is_some_and(|(first, _)| first == Word::NIL),
-            );
+            seen ^= self.history.records[op.0 as usize].completed;
         }
         std::hint::black_box(seen);
     }
@@ -247,8 +267,8 @@ impl<'a> Moments<'a> {
                 return Some(call);
             }
             // Whatever came before an operation that took time is of an earlier instant.
-            let record = &self.history.records[op.0 as usize];
-            if record.invoked_at < record.completed_at {
+            let margin = self.operation(op).margin();
+            if margin.invoked_at < margin.completed_at {
                 break;
             }
         }
@@ -284,6 +304,12 @@ impl Default for Numbering {
 }
 
 impl Numbering {
+    /// Forgets whatever has not completed.
+    pub(crate) fn clear(&mut self) {
+        self.recent.fill((NOBODY, CallId(0)));
+        self.others.clear();
+    }
+
     #[inline]
     pub(crate) fn put(&mut self, op: OpId, call: CallId) {
         let room = &mut self.recent[op.0 as usize % RECENT];

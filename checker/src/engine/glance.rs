@@ -5,18 +5,76 @@
 //! (see [`super::search`]), tried in the same order; but what is open is known by value, in one word each, what led
 //! to dead ends is remembered only roughly, and only the latest turnings are kept. Whatever that misses is left to
 //! the engines that come after: an order that was found is an order, and nothing else is ever claimed.
+//!
+//! Which operation comes next nobody can foresee, a processor neither: the way from one moment to the next is the same
+//! whatever they are, but for what must be decided there.
+
+use super::problem::CallId;
+use crate::history::OpId;
+use crate::subhistory::Numbering;
 
 /// What an operation does to a register of few values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) struct Deed {
+    kind: Kind,
+    /// The value that it is about.
+    value: u8,
+    /// What it leaves there, if it exchanges.
+    to: u8,
+}
+
+/// The order counts: the first two observe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+enum Kind {
     /// The value is this.
-    Reads(u8),
+    Reads,
     /// The value is another.
-    Differs(u8),
+    Differs,
     /// The value becomes this.
-    Writes(u8),
+    Writes,
+    /// The value becomes another one.
+    Exchanges,
+}
+
+const KINDS: usize = 4;
+const READS: usize = Kind::Reads as usize;
+const DIFFERS: usize = Kind::Differs as usize;
+const WRITES: usize = Kind::Writes as usize;
+const EXCHANGES: usize = Kind::Exchanges as usize;
+
+impl Deed {
+    /// The value is this.
+    pub(crate) fn reads(value: u8) -> Deed {
+        Deed::of(Kind::Reads, value)
+    }
+
+    /// The value is another.
+    pub(crate) fn differs(value: u8) -> Deed {
+        Deed::of(Kind::Differs, value)
+    }
+
+    /// The value becomes this.
+    pub(crate) fn writes(value: u8) -> Deed {
+        Deed::of(Kind::Writes, value)
+    }
+
     /// The first value becomes the second, another one.
-    Exchanges(u8, u8),
+    pub(crate) fn exchanges(value: u8, to: u8) -> Deed {
+        Deed {
+            kind: Kind::Exchanges,
+            value,
+            to,
+        }
+    }
+
+    fn of(kind: Kind, value: u8) -> Deed {
+        Deed {
+            kind,
+            value,
+            to: value,
+        }
+    }
 }
 
 /// Values must have smaller numbers.
@@ -85,73 +143,91 @@ enum Move {
     Unknown(u32),
 }
 
-/// Open calls by what they have to do with one value.
-#[derive(Clone, Copy, Debug, Default)]
-struct About {
-    read_by: u64,
-    missed_by: u64,
-    written_by: u64,
-    exchanged_by: u64,
-}
-
-/// The operations of one subhistory, as they are told, and then what is open where the look stands.
+/// The operations of one subhistory, as they are told, and then what is open where the look stands. Can be used for
+/// one subhistory after another, so that room need not be asked for at each.
 #[derive(Debug)]
 pub(crate) struct Glance {
     calls: Vec<Call>,
-    unknown: Vec<Deed>,
+    /// The operations that the calls are.
+    ops: Vec<OpId>,
+    /// Operations of unknown outcome.
+    unknown: Vec<(Deed, OpId)>,
     moments: Vec<Moment>,
+    /// The numbers of calls that have not completed.
+    waiting: Numbering,
     free: u64,
     // From here on of the look itself.
     open: u64,
-    /// Of those, by what they do; all others exchange.
-    reads: u64,
-    differs: u64,
-    writes: u64,
-    about: [About; VALUES as usize],
+    /// Of those, by what they do.
+    kinds: [u64; KINDS],
+    /// And by what they have to do with each value.
+    about: [[u64; KINDS]; VALUES as usize],
     /// The open call of each slot.
     slots: [u32; SLOTS as usize],
-    /// The steps taken: calls, and marked, operations of unknown outcome.
+    /// The steps taken: calls, and marked, operations of unknown outcome. Room for all of them, and one more.
     steps: Vec<u32>,
+    /// How many there are.
+    taken: usize,
     /// Calls that left no trace, with the number of steps before them.
     traceless: Vec<(u32, u32)>,
     turnings: Vec<Turning>,
     dead_ends: Vec<u64>,
+    /// Whether any is remembered.
+    failed: bool,
 }
 
-/// One operation in an order that was found: a call, or the number of one of unknown outcome.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Glimpsed {
-    Call(usize),
-    Unknown(usize),
+impl Default for Glance {
+    fn default() -> Glance {
+        Glance {
+            calls: Vec::new(),
+            ops: Vec::new(),
+            unknown: Vec::new(),
+            moments: Vec::new(),
+            waiting: Numbering::default(),
+            free: u64::MAX,
+            open: 0,
+            kinds: [0; KINDS],
+            about: [[0; KINDS]; VALUES as usize],
+            slots: [0; SLOTS as usize],
+            steps: Vec::new(),
+            taken: 0,
+            traceless: Vec::new(),
+            turnings: Vec::new(),
+            dead_ends: vec![0; DEAD_ENDS],
+            failed: false,
+        }
+    }
 }
 
 impl Glance {
-    /// With room for so many moments.
-    pub(crate) fn new(moments: usize) -> Glance {
-        Glance {
-            calls: Vec::with_capacity(moments / 2 + 1),
-            unknown: Vec::new(),
-            moments: Vec::with_capacity(moments),
-            free: u64::MAX,
-            open: 0,
-            reads: 0,
-            differs: 0,
-            writes: 0,
-            about: [About::default(); VALUES as usize],
-            slots: [0; SLOTS as usize],
-            steps: Vec::new(),
-            traceless: Vec::new(),
-            turnings: Vec::new(),
-            dead_ends: Vec::new(),
+    /// Forgets everything, and makes room for so many moments.
+    pub(crate) fn begin(&mut self, moments: usize) {
+        self.calls.clear();
+        self.calls.reserve(moments / 2 + 1);
+        self.ops.clear();
+        self.ops.reserve(moments / 2 + 1);
+        self.unknown.clear();
+        self.moments.clear();
+        self.moments.reserve(moments);
+        self.waiting.clear();
+        self.free = u64::MAX;
+        self.open = 0;
+        self.kinds = [0; KINDS];
+        self.about = [[0; KINDS]; VALUES as usize];
+        self.taken = 0;
+        self.traceless.clear();
+        self.turnings.clear();
+        if std::mem::take(&mut self.failed) {
+            self.dead_ends.fill(0);
         }
     }
 
-    /// An operation that must take effect is invoked: its number, or nothing if too many are open.
+    /// An operation that must take effect is invoked. Says whether not too many are open.
     #[inline]
-    pub(crate) fn invoked(&mut self, deed: Deed) -> Option<u32> {
+    pub(crate) fn invoked(&mut self, op: OpId, deed: Deed) -> bool {
         let slot = self.free.trailing_zeros();
         if slot == SLOTS {
-            return None;
+            return false;
         }
         self.free &= self.free - 1;
         let number = self.calls.len() as u32;
@@ -161,33 +237,35 @@ impl Glance {
             deadline: u32::MAX,
             spared: 0,
         });
+        self.ops.push(op);
+        self.waiting.put(op, CallId(number));
         self.moments.push(number << 1);
-        Some(number)
+        true
     }
 
-    /// The operation of this number completes.
+    /// An operation completes, if it was invoked.
     #[inline]
-    pub(crate) fn completed(&mut self, number: u32) {
+    pub(crate) fn completed(&mut self, op: OpId) {
+        let Some(CallId(number)) = self.waiting.get(op) else {
+            return;
+        };
         let call = &mut self.calls[number as usize];
         call.deadline = self.moments.len() as u32;
         self.free |= 1 << call.slot;
         self.moments.push(number << 1 | 1);
     }
 
-    /// An operation of unknown outcome is invoked, which writes or exchanges. Says whether it is considered.
-    pub(crate) fn offered(&mut self, deed: Deed) -> bool {
-        if self.unknown.len() == UNKNOWN {
-            return false;
+    /// An operation of unknown outcome is invoked, which writes or exchanges.
+    pub(crate) fn offered(&mut self, op: OpId, deed: Deed) {
+        if self.unknown.len() < UNKNOWN {
+            self.moments.push(OFFERED | self.unknown.len() as u32);
+            self.unknown.push((deed, op));
         }
-        self.moments.push(OFFERED | self.unknown.len() as u32);
-        self.unknown.push(deed);
-        true
     }
 
     /// An order of everything that must take effect, and of what helped with it.
-    pub(crate) fn look(&mut self, init: u8) -> Option<Vec<Glimpsed>> {
-        self.steps.reserve(self.calls.len());
-        self.dead_ends.resize(DEAD_ENDS, 0);
+    pub(crate) fn look(&mut self, init: u8) -> Option<Vec<OpId>> {
+        self.steps.resize(self.calls.len() + self.unknown.len() + 1, 0);
         let mut here = Here {
             at: 0,
             value: init,
@@ -218,91 +296,53 @@ impl Glance {
     /// Passes moments until a call is demanded that has not taken effect: that one, or nothing at the end.
     #[inline]
     fn advance(&mut self, here: &mut Here) -> Option<u32> {
-        while let Some(&moment) = self.moments.get(here.at as usize) {
+        let from = here.at as usize;
+        for at in from..self.moments.len() {
+            let moment = self.moments[at];
+            here.at = at as u32;
             if moment & OFFERED != 0 {
                 here.unused |= 1 << (moment & !OFFERED);
-            } else if moment & 1 == 0 {
-                self.enter(moment >> 1);
-                self.meet(here, moment >> 1);
-            } else {
-                let call = moment >> 1;
-                let bit = 1u64 << self.calls[call as usize].slot;
-                if here.done & bit == 0 {
-                    return Some(call);
-                }
-                here.done &= !bit;
-                self.leave(call);
+                continue;
             }
-            here.at += 1;
+            let (number, completes) = (moment >> 1, u64::from(moment & 1));
+            let call = self.calls[number as usize];
+            let (value, kind) = (call.deed.value, call.deed.kind);
+            if completes & !(here.done >> call.slot) == 1 {
+                return Some(number);
+            }
+            self.turn(number, call);
+            // Invoked, what only observes takes effect if it can, and what would have no effect is spare.
+            let same = u64::from(value == here.value);
+            let invoked = 1 - completes;
+            let observed = u64::from(kind <= Kind::Differs) & (same ^ kind as u64) & invoked;
+            let spare = u64::from(kind == Kind::Writes) & same & invoked;
+            here.done = here.done & !(completes << call.slot) | observed << call.slot;
+            here.spare |= spare << call.slot;
+            let spared = &mut self.calls[number as usize].spared;
+            *spared = if spare == 1 { self.taken as u32 } else { *spared };
+            self.steps[self.taken] = number;
+            self.taken += observed as usize;
         }
+        here.at = self.moments.len() as u32;
         None
     }
 
+    /// A call opens, or one that is open is so no more.
     #[inline]
-    fn enter(&mut self, call: u32) {
-        let Call { deed, slot, .. } = self.calls[call as usize];
-        let bit = 1u64 << slot;
-        self.slots[usize::from(slot)] = call;
-        self.open |= bit;
-        match deed {
-            Deed::Reads(value) => {
-                self.reads |= bit;
-                self.about[usize::from(value)].read_by |= bit;
-            }
-            Deed::Differs(value) => {
-                self.differs |= bit;
-                self.about[usize::from(value)].missed_by |= bit;
-            }
-            Deed::Writes(value) => {
-                self.writes |= bit;
-                self.about[usize::from(value)].written_by |= bit;
-            }
-            Deed::Exchanges(from, _) => self.about[usize::from(from)].exchanged_by |= bit,
-        }
+    fn turn(&mut self, number: u32, call: Call) {
+        let Call { deed, slot, .. } = call;
+        let (bit, kind) = (1u64 << slot, deed.kind as usize);
+        self.slots[usize::from(slot)] = number;
+        self.open ^= bit;
+        self.kinds[kind] ^= bit;
+        self.about[usize::from(deed.value)][kind] ^= bit;
     }
 
+    /// One more step.
     #[inline]
-    fn leave(&mut self, call: u32) {
-        let Call { deed, slot, .. } = self.calls[call as usize];
-        let left = !(1u64 << slot);
-        self.open &= left;
-        match deed {
-            Deed::Reads(value) => {
-                self.reads &= left;
-                self.about[usize::from(value)].read_by &= left;
-            }
-            Deed::Differs(value) => {
-                self.differs &= left;
-                self.about[usize::from(value)].missed_by &= left;
-            }
-            Deed::Writes(value) => {
-                self.writes &= left;
-                self.about[usize::from(value)].written_by &= left;
-            }
-            Deed::Exchanges(from, _) => self.about[usize::from(from)].exchanged_by &= left,
-        }
-    }
-
-    /// A call is invoked: what only observes takes effect if it can, and what would have no effect is spare.
-    #[inline]
-    fn meet(&mut self, here: &mut Here, call: u32) {
-        let Call { deed, slot, .. } = self.calls[call as usize];
-        let observed = match deed {
-            Deed::Reads(value) => value == here.value,
-            Deed::Differs(value) => value != here.value,
-            Deed::Writes(value) => {
-                if value == here.value {
-                    here.spare |= 1 << slot;
-                    self.calls[call as usize].spared = self.steps.len() as u32;
-                }
-                false
-            }
-            Deed::Exchanges(..) => false,
-        };
-        if observed {
-            here.done |= 1 << slot;
-            self.steps.push(call);
-        }
+    fn step(&mut self, step: u32) {
+        self.steps[self.taken] = step;
+        self.taken += 1;
     }
 
     /// Makes the best move. Nothing if there is none.
@@ -311,7 +351,7 @@ impl Glance {
         let undone = self.open & !here.done;
         let slot = self.calls[demanded as usize].slot;
         let mut moves = Moves {
-            calls: undone & (self.writes | self.about[usize::from(here.value)].exchanged_by),
+            calls: undone & (self.kinds[WRITES] | self.about[usize::from(here.value)][EXCHANGES]),
             unknown: here.unused,
             spare: here.spare >> slot & 1 == 1,
         };
@@ -322,7 +362,7 @@ impl Glance {
             }
             self.turnings.push(Turning {
                 here: *here,
-                steps: self.steps.len() as u32,
+                steps: self.taken as u32,
                 traceless: self.traceless.len() as u32,
                 moves,
             });
@@ -335,11 +375,8 @@ impl Glance {
     fn choose(&self, here: &Here, demanded: u32, moves: &mut Moves) -> Option<Move> {
         let call = self.calls[demanded as usize];
         let own = 1u64 << call.slot;
-        if moves.calls & own != 0
-            && let Deed::Writes(value) = call.deed
-            && value != here.value
-            && self.lets(here, value)
-        {
+        let Deed { kind, value, .. } = call.deed;
+        if moves.calls & own != 0 && kind == Kind::Writes && value != here.value && self.lets(here, value) {
             moves.calls &= !self.alike(demanded);
             return Some(Move::Slot(u32::from(call.slot)));
         }
@@ -347,7 +384,7 @@ impl Glance {
             moves.spare = false;
             return Some(Move::Spare);
         }
-        let exchanges = moves.calls & !self.writes & !own;
+        let exchanges = moves.calls & self.kinds[EXCHANGES] & !own;
         if exchanges != 0 {
             let first = self.first(exchanges);
             moves.calls &= !self.alike(self.slots[first as usize]);
@@ -360,7 +397,7 @@ impl Glance {
         let mut best: Option<(bool, u32, u32)> = None;
         for slot in bits(moves.calls) {
             let Call { deed, deadline, .. } = self.calls[self.slots[slot as usize] as usize];
-            let Deed::Writes(value) = deed else { continue };
+            let value = deed.value;
             if value == here.value || !self.lets(here, value) {
                 moves.calls &= !(1 << slot);
                 continue;
@@ -375,11 +412,9 @@ impl Glance {
         let mut best: Option<(bool, u32)> = None;
         let mut known = 0u64;
         for number in bits(moves.unknown) {
-            let to = match self.unknown[number as usize] {
-                Deed::Writes(to) => Some(to),
-                Deed::Exchanges(from, to) => Some(to).filter(|_| from == here.value),
-                Deed::Reads(_) | Deed::Differs(_) => None,
-            };
+            let Deed { kind, value, to } = self.unknown[number as usize].0;
+            let possible = kind == Kind::Writes || kind == Kind::Exchanges && value == here.value;
+            let to = possible.then_some(to);
             let useful = to.filter(|&to| to != here.value && known >> to & 1 == 0 && self.lets(here, to));
             let Some(to) = useful else {
                 moves.unknown &= !(1 << number);
@@ -401,7 +436,7 @@ impl Glance {
     #[inline]
     fn lets(&self, here: &Here, value: u8) -> bool {
         let about = &self.about[usize::from(value)];
-        let possible = about.read_by | about.exchanged_by | (self.differs & !about.missed_by);
+        let possible = about[READS] | about[EXCHANGES] | (self.kinds[DIFFERS] & !about[DIFFERS]);
         possible & self.open & !here.done != 0
     }
 
@@ -409,9 +444,9 @@ impl Glance {
     #[inline]
     fn alike(&self, call: u32) -> u64 {
         let Call { deed, slot, .. } = self.calls[call as usize];
-        match deed {
-            Deed::Writes(value) => self.about[usize::from(value)].written_by,
-            Deed::Reads(_) | Deed::Differs(_) | Deed::Exchanges(..) => 1 << slot,
+        match deed.kind {
+            Kind::Writes => self.about[usize::from(deed.value)][WRITES],
+            Kind::Reads | Kind::Differs | Kind::Exchanges => 1 << slot,
         }
     }
 
@@ -436,31 +471,25 @@ impl Glance {
                 let call = self.slots[slot as usize];
                 here.done |= 1 << slot;
                 here.spare &= !(1 << slot);
-                self.steps.push(call);
+                self.step(call);
                 self.calls[call as usize].deed
             }
             Move::Unknown(number) => {
                 here.unused &= !(1 << number);
-                self.steps.push(OFFERED | number);
-                self.unknown[number as usize]
+                self.step(OFFERED | number);
+                self.unknown[number as usize].0
             }
         };
         let undone = self.open & !here.done;
-        match deed {
-            Deed::Writes(value) => {
-                here.value = value;
-                // Right before it anything may have been written.
-                self.spare(here, undone & self.writes, self.steps.len() as u32 - 1);
-                self.observe(here, undone);
-            }
-            Deed::Exchanges(_, value) => {
-                here.value = value;
-                let without_effect = undone & self.about[usize::from(value)].written_by;
-                self.spare(here, without_effect, self.steps.len() as u32);
-                self.observe(here, undone);
-            }
-            Deed::Reads(_) | Deed::Differs(_) => unreachable!("what only observes is no move"),
-        }
+        here.value = deed.to;
+        // Right before a write anything may have been written; after an exchange, what is there.
+        let (spare, steps) = match deed.kind {
+            Kind::Writes => (self.kinds[WRITES], self.taken - 1),
+            Kind::Exchanges => (self.about[usize::from(deed.to)][WRITES], self.taken),
+            Kind::Reads | Kind::Differs => unreachable!("what only observes is no move"),
+        };
+        self.spare(here, undone & spare, steps as u32);
+        self.observe(here, undone);
     }
 
     /// These could have taken effect without a trace after so many steps.
@@ -476,10 +505,11 @@ impl Glance {
     #[inline]
     fn observe(&mut self, here: &mut Here, undone: u64) {
         let about = &self.about[usize::from(here.value)];
-        let observed = undone & (about.read_by | (self.differs & !about.missed_by));
+        let observed = undone & (about[READS] | (self.kinds[DIFFERS] & !about[DIFFERS]));
         here.done |= observed;
-        self.steps
-            .extend(bits(observed).map(|slot| self.slots[slot as usize]));
+        for slot in bits(observed) {
+            self.step(self.slots[slot as usize]);
+        }
     }
 
     /// Goes back to the latest turning with a move that was not tried, and makes it.
@@ -493,7 +523,7 @@ impl Glance {
                 mut moves,
             } = *self.turnings.last()?;
             self.back_to(&mut at, here.at);
-            self.steps.truncate(steps as usize);
+            self.taken = steps as usize;
             self.traceless.truncate(traceless as usize);
             let demanded = self.moments[at as usize] >> 1;
             let mut next = here;
@@ -507,6 +537,7 @@ impl Glance {
                     self.turnings.pop();
                     let (place, mark) = mark(&here);
                     self.dead_ends[place] = mark;
+                    self.failed = true;
                 }
             }
         }
@@ -516,13 +547,8 @@ impl Glance {
         while *at > to {
             *at -= 1;
             let moment = self.moments[*at as usize];
-            if moment & OFFERED != 0 {
-                continue;
-            }
-            if moment & 1 == 0 {
-                self.leave(moment >> 1);
-            } else {
-                self.enter(moment >> 1);
+            if moment & OFFERED == 0 {
+                self.turn(moment >> 1, self.calls[(moment >> 1) as usize]);
             }
         }
     }
@@ -534,21 +560,35 @@ impl Glance {
     }
 
     /// Steps and what left no trace, as one.
-    fn order(&mut self) -> Vec<Glimpsed> {
-        self.traceless.sort_unstable();
-        let taken = |step: u32| match step & OFFERED {
-            0 => Glimpsed::Call(step as usize),
-            _ => Glimpsed::Unknown((step & !OFFERED) as usize),
+    fn order(&mut self) -> Vec<OpId> {
+        let taken = |step: &u32| match step & OFFERED {
+            0 => self.ops[*step as usize],
+            _ => self.unknown[(step & !OFFERED) as usize].1,
         };
-        let mut order = Vec::with_capacity(self.steps.len() + self.traceless.len());
+        let steps = &self.steps[..self.taken];
+        let mut order = Vec::with_capacity(steps.len() + self.traceless.len());
         let mut from = 0;
-        for &(steps, call) in &self.traceless {
-            order.extend(self.steps[from..steps as usize].iter().copied().map(taken));
-            order.push(Glimpsed::Call(call as usize));
-            from = steps as usize;
+        sort_nearly_sorted(&mut self.traceless);
+        for &(before, call) in &self.traceless {
+            order.extend(steps[from..before as usize].iter().map(taken));
+            order.push(self.ops[call as usize]);
+            from = before as usize;
         }
-        order.extend(self.steps[from..].iter().copied().map(taken));
+        order.extend(steps[from..].iter().map(taken));
         order
+    }
+}
+
+/// Whatever left no trace was demanded soon after, so that none is far from its place.
+fn sort_nearly_sorted(all: &mut [(u32, u32)]) {
+    for at in 1..all.len() {
+        let one = all[at];
+        let mut to = at;
+        while to > 0 && all[to - 1] > one {
+            all[to] = all[to - 1];
+            to -= 1;
+        }
+        all[to] = one;
     }
 }
 
@@ -563,10 +603,10 @@ fn mark(here: &Here) -> (usize, u64) {
 
 /// Whether a value is what something waits for.
 fn enables(value: u8, deed: Deed) -> bool {
-    match deed {
-        Deed::Reads(wanted) | Deed::Exchanges(wanted, _) => value == wanted,
-        Deed::Differs(other) => value != other,
-        Deed::Writes(_) => false,
+    match deed.kind {
+        Kind::Reads | Kind::Exchanges => value == deed.value,
+        Kind::Differs => value != deed.value,
+        Kind::Writes => false,
     }
 }
 

@@ -20,7 +20,7 @@ mod window;
 
 pub(crate) use blocks::{Blocks, Observes, decide};
 pub(crate) use budget::{Budget, Exhausted, Meter, available};
-pub(crate) use glance::{Deed, Glance, Glimpsed, VALUES};
+pub(crate) use glance::{Deed, Glance, VALUES};
 pub(crate) use machine::{ClassId, DynMachine, Machine, Shape, StateId};
 pub(crate) use order::order;
 pub(crate) use problem::{Call, CallId, Moment, NEVER, Need, Packed, Problem, Span};

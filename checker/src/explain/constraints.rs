@@ -192,7 +192,10 @@ impl<'a> Constraints<'a> {
                 });
                 let why = if a.core && one.completed < two.invoked {
                     Why::Time
-                } else if a.core && one.process == two.process && one.invoked < two.invoked {
+                } else if a.core
+                    && a.operation.process() == b.operation.process()
+                    && one.invoked < two.invoked
+                {
                     Why::Process
                 } else if let Some(value) = source {
                     Why::Source(value.clone())

@@ -213,7 +213,7 @@ const PATIENCE: u64 = 400_000;
 mod tests {
     use super::*;
     use crate::generate::{Bug, Simulation};
-    use crate::model::{RegisterRules, Registers};
+    use crate::model::{Guarded, RegisterRules, Registers};
     use crate::options::{CasFail, CheckOptions};
     use crate::subhistory::Subhistories;
     use crate::verdict::Verdict;
@@ -225,10 +225,10 @@ mod tests {
     fn cores_found_close_to_a_violation_hold_in_the_whole_history() {
         let domain = Registers {
             name: "cas-register",
-            rules: RegisterRules {
+            rules: Guarded::new(RegisterRules {
                 init: Value::Nil,
                 cas_fail: CasFail::Mismatch,
-            },
+            }),
         };
         let budget = Budget::new(None, None);
         let (mut large, mut minimal) = (0, 0);

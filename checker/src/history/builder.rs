@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::operation::{Details, NEVER, NO_INDEX, OpId, Outcome, Record};
+use super::operation::{Details, Margin, NEVER, NO_INDEX, OpId, Outcome, Record};
 use super::pool::{Pool, Word};
 use super::{
     Event, EventKind, Flaw, Form, Header, History, HistoryError, Name, Nanos, Place, Process, ProcessId,
@@ -62,6 +62,8 @@ impl Builder {
             form,
             file,
             records: Vec::new(),
+            keys: Vec::new(),
+            margins: Vec::new(),
             details: Vec::new(),
             pool: Pool::default(),
             functions: Vec::new(),
@@ -244,32 +246,37 @@ impl Builder {
                 process: event.process.0,
                 f: event.f.to_owned(),
                 open_f: self.history.functions[usize::from(record.f)].to_string(),
-                open_line: u64::from(record.line),
+                open_line: self.history.operation(open).line(),
             };
             return Err(self.malformed(event.line, flaw));
         }
         if let Some(&before) = self.completed_now.get(&event.process) {
             self.history.same_instant.push((id, before));
         }
-        let record = Record {
+        let margin = Margin {
             process: event.process,
-            key: event.key,
-            input: event.value,
-            output: Word::NIL,
             invoked_at: event.time,
             completed_at: event.time,
-            invoked: NEVER,
-            completed: NEVER,
             invoked_index: index,
             completed_index: NO_INDEX,
             line: u32::try_from(event.line).unwrap_or(u32::MAX),
-            details: NEVER,
             error: NEVER,
             node: self.node(event.node, event.line)?,
+        };
+        let record = Record {
+            input: event.value,
+            output: Word::NIL,
+            invoked: NEVER,
+            completed: NEVER,
+            details: NEVER,
             f: self.function(event.f, event.line)?,
             outcome: Outcome::Info,
+            answered: false,
+            mismatched: false,
         };
         self.history.records.push(record);
+        self.history.keys.push(event.key);
+        self.history.margins.push(margin);
         if event.rev.is_some() || event.intended.is_some() {
             let details = self.details(id);
             details.asked_rev = event.rev;
@@ -291,12 +298,15 @@ impl Builder {
         let error = self.error(event.error, event.line)?;
         let record = &mut self.history.records[id.0 as usize];
         record.output = event.value;
-        record.completed_at = event.time;
-        record.completed_index = index;
         record.outcome = outcome;
-        record.error = error;
+        record.answered = true;
+        record.mismatched = event.error == Some("mismatch");
+        let margin = &mut self.history.margins[id.0 as usize];
+        margin.completed_at = event.time;
+        margin.completed_index = index;
+        margin.error = error;
         if node != u16::MAX {
-            record.node = node;
+            margin.node = node;
         }
         if event.rev.is_some() || event.current != Word::ABSENT {
             let details = self.details(id);
@@ -315,7 +325,8 @@ impl Builder {
     /// A completion may leave out function and key; what it says must be what was asked.
     fn same_as_invoked(&self, event: &RawEvent<'_>, id: OpId) -> Result<(), HistoryError> {
         let record = &self.history.records[id.0 as usize];
-        let (process, open_line) = (event.process.0, u64::from(record.line));
+        let (key, process) = (self.history.keys[id.0 as usize], event.process.0);
+        let open_line = || self.history.operation(id).line();
         let invoked: &str = &self.history.functions[usize::from(record.f)];
         if *invoked != *event.f {
             let (found, invoked) = (event.f.to_owned(), invoked.to_owned());
@@ -324,13 +335,13 @@ impl Builder {
                 what: "function",
                 found,
                 invoked,
-                open_line,
+                open_line: open_line(),
             };
             return Err(self.malformed(event.line, flaw));
         }
-        if event.key != Word::ABSENT && event.key != record.key {
+        if event.key != Word::ABSENT && event.key != key {
             let found = self.history.pool.value(event.key).to_string();
-            let invoked = record.key.present().map_or("(none)".to_owned(), |key| {
+            let invoked = key.present().map_or("(none)".to_owned(), |key| {
                 self.history.pool.value(key).to_string()
             });
             let flaw = Flaw::CompletesAnother {
@@ -338,7 +349,7 @@ impl Builder {
                 what: "key",
                 found,
                 invoked,
-                open_line,
+                open_line: open_line(),
             };
             return Err(self.malformed(event.line, flaw));
         }

@@ -41,6 +41,15 @@ impl Renumbering {
     }
 }
 
+/// Leaves what has a number.
+fn retain<T>(all: &mut Vec<T>, ids: &[u32]) {
+    let mut at = 0;
+    all.retain(|_| {
+        at += 1;
+        ids[at - 1] != NEVER
+    });
+}
+
 impl Builder {
     /// Forgets every operation but these, the open ones, and those of the present instant. Values go with them now
     /// and then.
@@ -57,11 +66,9 @@ impl Builder {
             }
         }
         let history = &mut self.history;
-        let mut at = 0;
-        history.records.retain(|_| {
-            at += 1;
-            ids[at - 1] != NEVER
-        });
+        retain(&mut history.records, &ids);
+        retain(&mut history.keys, &ids);
+        retain(&mut history.margins, &ids);
         let details = std::mem::take(&mut history.details);
         let errors = std::mem::take(&mut history.errors);
         let mut error_places: FxHashMap<u32, u32> = FxHashMap::default();
@@ -70,24 +77,27 @@ impl Builder {
                 history.details.push(details[record.details as usize].clone());
                 record.details = history.details.len() as u32 - 1;
             }
-            if record.error != NEVER {
-                record.error = *error_places.entry(record.error).or_insert_with(|| {
-                    history.errors.push(errors[record.error as usize].clone());
-                    history.errors.len() as u32 - 1
-                });
-            }
+        }
+        for margin in history.margins.iter_mut().filter(|margin| margin.error != NEVER) {
+            margin.error = *error_places.entry(margin.error).or_insert_with(|| {
+                history.errors.push(errors[margin.error as usize].clone());
+                history.errors.len() as u32 - 1
+            });
         }
         let surplus = history.nemesis.len().saturating_sub(NEMESIS_KEPT);
         history.nemesis.drain(..surplus);
-        let first = history.records.iter().map(|record| record.invoked_index).min();
+        let first = history.margins.iter().map(|margin| margin.invoked_index).min();
         history.other = history.other.split_off(&first.unwrap_or(u64::MAX));
         let mut before = None;
         if history.pool.len() > VALUES.max(GROWTH * *values_before) {
             let old = std::mem::take(&mut history.pool);
             for record in &mut history.records {
-                for word in [&mut record.key, &mut record.input, &mut record.output] {
+                for word in [&mut record.input, &mut record.output] {
                     *word = history.pool.carry(&old, *word);
                 }
+            }
+            for key in &mut history.keys {
+                *key = history.pool.carry(&old, *key);
             }
             for details in &mut history.details {
                 details.current = history.pool.carry(&old, details.current);

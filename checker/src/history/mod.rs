@@ -32,7 +32,7 @@ pub use writer::Writer;
 
 pub(crate) use builder::{Builder, RawEvent};
 pub(crate) use compact::Renumbering;
-pub(crate) use operation::{Details, NEVER, NO_INDEX, Record};
+pub(crate) use operation::{Details, Margin, NEVER, Record};
 pub(crate) use pool::{Parts, Pool, Word, hash_text};
 
 /// The form a history was read from. It decides what the form leaves unsaid: the initial value, and what a
@@ -57,6 +57,9 @@ pub struct History {
     pub(crate) form: Form,
     pub(crate) file: Option<String>,
     pub(crate) records: Vec<Record>,
+    /// The key of each operation.
+    pub(crate) keys: Vec<Word>,
+    pub(crate) margins: Vec<Margin>,
     pub(crate) details: Vec<Details>,
     pub(crate) pool: Pool,
     pub(crate) functions: Vec<Name>,

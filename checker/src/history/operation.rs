@@ -23,29 +23,43 @@ pub enum Outcome {
     Info,
 }
 
-/// What a history keeps of one operation.
-#[derive(Clone, Debug)]
+/// What verdicts hang on, of one operation. All else is in its [`Margin`].
+///
+/// Those of one key lie far apart, and whoever goes through them waits for memory at every one: two of them are a
+/// line of it.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(32))]
 pub(crate) struct Record {
-    pub(crate) process: ProcessId,
-    pub(crate) key: Word,
     pub(crate) input: Word,
     pub(crate) output: Word,
-    pub(crate) invoked_at: Nanos,
-    pub(crate) completed_at: Nanos,
     /// Places of the two events in the order that decides verdicts: within one instant, invocations first.
     pub(crate) invoked: u32,
     /// [`NEVER`] for operations that may take effect until the end of time.
     pub(crate) completed: u32,
+    /// A place among the details, or [`NEVER`].
+    pub(crate) details: u32,
+    pub(crate) f: u8,
+    pub(crate) outcome: Outcome,
+    /// Whether anything came back.
+    pub(crate) answered: bool,
+    /// Whether it failed with the error `mismatch`.
+    pub(crate) mismatched: bool,
+}
+
+const _: () = assert!(size_of::<Record>() == 32);
+
+/// What a history keeps of one operation for people.
+#[derive(Clone, Debug)]
+pub(crate) struct Margin {
+    pub(crate) process: ProcessId,
+    pub(crate) invoked_at: Nanos,
+    pub(crate) completed_at: Nanos,
     pub(crate) invoked_index: u64,
     /// [`NO_INDEX`] if nothing came back.
     pub(crate) completed_index: u64,
     pub(crate) line: u32,
-    /// A place among the details, or [`NEVER`].
-    pub(crate) details: u32,
     pub(crate) error: u32,
     pub(crate) node: u16,
-    pub(crate) f: u8,
-    pub(crate) outcome: Outcome,
 }
 
 /// The place of a completion that never comes, and of details that are not there.
@@ -77,7 +91,7 @@ impl<'a> Operation<'a> {
 
     /// Who asked.
     pub fn process(self) -> ProcessId {
-        self.record().process
+        self.margin().process
     }
 
     /// The function, as the history names it.
@@ -87,10 +101,13 @@ impl<'a> Operation<'a> {
 
     /// The key it is about, in models that have keys.
     pub fn key(self) -> Option<Value> {
-        self.record()
-            .key
+        self.key_word()
             .present()
             .map(|word| self.history.pool.value(word))
+    }
+
+    pub(crate) fn key_word(self) -> Word {
+        self.history.keys[self.id.0 as usize]
     }
 
     /// The argument.
@@ -110,35 +127,35 @@ impl<'a> Operation<'a> {
 
     /// When it was invoked.
     pub fn invoked_at(self) -> Nanos {
-        self.record().invoked_at
+        self.margin().invoked_at
     }
 
     /// When something came back, if anything did. An operation of outcome [`Outcome::Info`] may still take
     /// effect later.
     pub fn completed_at(self) -> Option<Nanos> {
-        (self.record().completed_index != NO_INDEX).then_some(self.record().completed_at)
+        (self.margin().completed_index != NO_INDEX).then_some(self.margin().completed_at)
     }
 
     /// The index of the invocation in the history.
     pub fn invoked_index(self) -> u64 {
-        self.record().invoked_index
+        self.margin().invoked_index
     }
 
     /// The index of the completion in the history, if there is one.
     pub fn completed_index(self) -> Option<u64> {
-        (self.record().completed_index != NO_INDEX).then_some(self.record().completed_index)
+        (self.margin().completed_index != NO_INDEX).then_some(self.margin().completed_index)
     }
 
     /// The line of the invocation in its file (the number of the event, from 1, if there is no file).
     pub fn line(self) -> u64 {
-        u64::from(self.record().line)
+        u64::from(self.margin().line)
     }
 
     /// The node that was asked or that answered.
     pub fn node(self) -> Option<&'a str> {
         self.history
             .nodes
-            .get(usize::from(self.record().node))
+            .get(usize::from(self.margin().node))
             .map(String::as_str)
     }
 
@@ -146,7 +163,7 @@ impl<'a> Operation<'a> {
     pub fn error(self) -> Option<&'a str> {
         self.history
             .errors
-            .get(self.record().error as usize)
+            .get(self.margin().error as usize)
             .map(String::as_str)
     }
 
@@ -175,6 +192,10 @@ impl<'a> Operation<'a> {
 
     pub(crate) fn record(self) -> &'a Record {
         &self.history.records[self.id.0 as usize]
+    }
+
+    pub(crate) fn margin(self) -> &'a Margin {
+        &self.history.margins[self.id.0 as usize]
     }
 
     pub(crate) fn details(self) -> Option<&'a Details> {

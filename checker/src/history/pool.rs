@@ -7,7 +7,7 @@ use rustc_hash::FxHasher;
 
 use super::Value;
 
-/// A value in eight bytes: a small whole number itself, anything else a place in a [`Pool`].
+/// A value in eight bytes: a small whole number itself, or two smaller ones, anything else a place in a [`Pool`].
 ///
 /// Words of one pool are equal exactly when their values are, except for pairs, which are not shared; compare
 /// those by their parts, or after [`Pool::settled`].
@@ -55,8 +55,13 @@ impl Word {
     }
 }
 
-/// The low two bits of a word that is a place among the pairs; zero is a place among the shared values.
+/// The low two bits of a pair; zero is a place among the shared values.
 const PAIR: u64 = 0b10;
+/// The low three bits of a pair of numbers that are small enough to be their own word, as are those of
+/// [`Word::ABSENT`], of which all other bits are set. Without the third it is a place among the pairs.
+const OWN: u64 = 0b110;
+/// How many bits each of those two has; one is left over.
+const HALF: u32 = 30;
 
 /// Every value of a history that is no small whole number.
 #[derive(Clone, Debug)]
@@ -119,27 +124,31 @@ impl Pool {
 
     /// The word of a list of two.
     pub(crate) fn add_pair(&mut self, first: Word, second: Word) -> Word {
+        let half = |word: Word| word.as_small().filter(|number| number >> HALF == 0);
+        if let (Some(first), Some(second)) = (half(first), half(second)) {
+            return Word((second as u64) << (HALF + 3) | (first as u64) << 3 | OWN);
+        }
         self.pairs.push((first, second));
-        Word((self.pairs.len() as u64 - 1) << 2 | PAIR)
+        Word((self.pairs.len() as u64 - 1) << 3 | PAIR)
     }
 
     /// What a word stands for. Not for [`Word::ABSENT`].
     pub(crate) fn parts(&self, word: Word) -> Parts<'_> {
-        if word.0 & 1 == 1 {
-            Parts::Int(word.0 as i64 >> 1)
-        } else if word.0 & PAIR == PAIR {
-            let (first, second) = self.pairs[(word.0 >> 2) as usize];
-            Parts::Pair(first, second)
-        } else {
-            Parts::Shared(&self.values[(word.0 >> 2) as usize])
+        match self.pair(word) {
+            Some((first, second)) => Parts::Pair(first, second),
+            None if word.0 & 1 == 1 => Parts::Int(word.0 as i64 >> 1),
+            None => Parts::Shared(&self.values[(word.0 >> 2) as usize]),
         }
     }
 
-    /// The two words of a list of two.
+    /// The two words of a list of two. Not for [`Word::ABSENT`].
+    #[inline]
     pub(crate) fn pair(&self, word: Word) -> Option<(Word, Word)> {
-        match self.parts(word) {
-            Parts::Pair(first, second) => Some((first, second)),
-            Parts::Int(_) | Parts::Shared(_) => None,
+        let own = |number: u64| Word((number & ((1 << HALF) - 1)) << 1 | 1);
+        match word.0 & 0b111 {
+            OWN => Some((own(word.0 >> 3), own(word.0 >> (HALF + 3)))),
+            PAIR => Some(self.pairs[(word.0 >> 3) as usize]),
+            _ => None,
         }
     }
 
@@ -228,4 +237,43 @@ pub(crate) fn hash_text(text: &str) -> u64 {
     let mut hasher = FxHasher::default();
     text.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pairs are what they were made of, whether they are their own word or not, and so in another pool.
+    #[test]
+    fn pairs_are_what_they_were_made_of() {
+        let most = (1 << HALF) - 1;
+        let numbers = [0, 1, 5, most, most + 1, -1, i64::MIN >> 1, i64::MAX >> 1];
+        let mut pool = Pool::default();
+        let mut words: Vec<Word> = numbers.into_iter().filter_map(Word::small).collect();
+        words.extend([
+            Word::NIL,
+            pool.add(Value::from("text")),
+            pool.add(Value::Int(i64::MAX)),
+        ]);
+        let mut all = Vec::new();
+        for &first in &words {
+            for &second in &words {
+                let pair = pool.add_pair(first, second);
+                assert!(pair.is_pair() && pair != Word::ABSENT, "{first:?} and {second:?}");
+                assert_eq!(pool.pair(pair), Some((first, second)));
+                assert_eq!(pair.as_small(), None);
+                all.push(pair);
+            }
+        }
+        assert!(words.iter().all(|word| pool.pair(*word).is_none()));
+        let own = all.iter().filter(|pair| pair.0 & 0b111 == OWN).count();
+        assert_eq!(own, 16, "of four numbers that are small enough");
+        let mut other = Pool::default();
+        for pair in all {
+            let carried = other.carry(&pool, pair);
+            assert_eq!(other.value(carried), pool.value(pair));
+            let (one, two) = (pool.settled(pair), pool.add(pool.value(pair)));
+            assert_eq!(pool.settled(two), one, "equal pairs settle alike");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::register_compiler::compile_register;
 use super::register_glance::glance_at_register;
 use super::register_machine::RegisterMachine;
 use super::{Guarded, Invocation, Model, WordRegister};
-use crate::engine::{Machine, Problem};
+use crate::engine::{Glance, Machine, Problem};
 use crate::history::{Flaw, History, OpId, Operation, Value};
 use crate::subhistory::Moments;
 
@@ -36,7 +36,7 @@ pub(crate) trait Domain: Sync {
     fn compile<'a>(&'a self, history: &'a History, moments: &Moments<'a>) -> Problem<Self::Compiled<'a>>;
 
     /// An order that explains some moments, where one is found at the first glance. Nothing says nothing.
-    fn glance(&self, _history: &History, _moments: &Moments<'_>) -> Option<Vec<OpId>> {
+    fn glance(&self, _history: &History, _moments: &Moments<'_>, _room: &mut Glance) -> Option<Vec<OpId>> {
         None
     }
 
@@ -98,12 +98,15 @@ impl Domain for Registers {
     }
 
     fn forget(&self, (value, rev): Versioned, seen: &FxHashSet<Value>, instead: &str) -> Versioned {
+        if seen.contains(&value) {
+            return (value, rev);
+        }
         let text = appended(&value, &Value::Nil);
         let begins = |seen: &Value| {
             seen.as_str()
                 .is_some_and(|seen| text.as_str().is_some_and(|text| seen.starts_with(text)))
         };
-        match seen.contains(&value) || seen.iter().any(begins) {
+        match seen.iter().any(begins) {
             true => (value, rev),
             false => (Value::from(instead), rev),
         }
@@ -113,8 +116,8 @@ impl Domain for Registers {
         compile_register(history, &self.rules, moments)
     }
 
-    fn glance(&self, history: &History, moments: &Moments<'_>) -> Option<Vec<OpId>> {
-        glance_at_register(history, &self.rules, moments)
+    fn glance(&self, history: &History, moments: &Moments<'_>, room: &mut Glance) -> Option<Vec<OpId>> {
+        glance_at_register(history, &self.rules, moments, room)
     }
 
     fn words<'a>(&'a self, history: &'a History) -> Option<WordRegister<'a>> {
@@ -133,7 +136,7 @@ impl Domain for Registers {
                     };
                     return Err((operation.id(), flaw));
                 }
-                Some(Function::Cas) if history.pool.pair(operation.record().input).is_none() => {
+                Some(Function::Cas) if !operation.record().input.is_pair() => {
                     register_call(operation, &self.rules, true).map_err(|flaw| (operation.id(), flaw))?;
                 }
                 Some(_) => {}

@@ -34,7 +34,7 @@ pub(crate) use lock::Lock;
 pub(crate) use multi_register::MultiRegister;
 pub use power_set::{Nondeterministic, PowerSet};
 pub(crate) use queue::{Bag, Fifo};
-pub(crate) use register::{FUNCTIONS, Function, RegisterRules, appended, is_mismatch};
+pub(crate) use register::{FUNCTIONS, Function, RegisterRules, appended, given, is_mismatch};
 use serde::Serialize;
 pub(crate) use set::Set;
 pub(crate) use words::{Stepped, WordRegister};

@@ -1,8 +1,10 @@
 //! One value that is read, written, compared and set, appended to, and deleted: models `register`,
 //! `cas-register`, and per key `kv`.
 
+use std::borrow::Cow;
+
 use super::{Invocation, Model, Observed};
-use crate::history::{Flaw, Name, Operation, Outcome, Value};
+use crate::history::{Flaw, Name, Operation, Outcome, Record, Value, Word};
 use crate::options::CasFail;
 
 /// The register in plain words. Replaying and the oracle use it; the engines use a compiled one
@@ -44,9 +46,17 @@ impl Function {
 
 /// What a failed cas says: `mismatch` marks an observation in every form.
 pub(crate) fn is_mismatch(operation: Operation<'_>, rules: &RegisterRules) -> bool {
-    let said = operation.error().is_some_and(|error| error == "mismatch");
     let own = operation.history.form() == crate::history::Form::Ordeal;
-    said || (!own && rules.cas_fail == CasFail::Mismatch)
+    operation.record().mismatched || (!own && rules.cas_fail == CasFail::Mismatch)
+}
+
+/// What was written: some logs say it only in the completion.
+pub(crate) fn given(record: &Record) -> Word {
+    if record.input == Word::NIL && record.outcome == Outcome::Ok {
+        record.output
+    } else {
+        record.input
+    }
 }
 
 /// What an operation asked and saw, or `None` if it certainly did nothing and saw nothing. `complete` says
@@ -153,9 +163,8 @@ impl Model for RegisterRules {
     fn outgrown(&self, (value, _): &Versioned, operation: &Invocation) -> bool {
         match &operation.result {
             Observed::Ok(seen, _) if operation.f == "get" && seen != value => {
-                let now = appended(value, &Value::Nil);
-                seen.as_str()
-                    .is_none_or(|seen| !seen.starts_with(now.as_str().unwrap_or_default()))
+                let now = as_text(value);
+                seen.as_str().is_none_or(|seen| !seen.starts_with(&*now))
             }
             _ => false,
         }
@@ -221,12 +230,16 @@ fn matches_expected(value: &Value, rev: Option<i64>, expected: &Value, asked: Op
     }
 }
 
+/// A value as what appending continues.
+fn as_text(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::Nil => Cow::Borrowed(""),
+        Value::Str(text) => Cow::Borrowed(text),
+        other => Cow::Owned(other.to_string()),
+    }
+}
+
 /// A text with another behind it. Nothing counts as the empty text; what is no text counts as its digits.
 pub(crate) fn appended(value: &Value, more: &Value) -> Value {
-    let text = |value: &Value| match value {
-        Value::Nil => String::new(),
-        Value::Str(text) => text.to_string(),
-        other => other.to_string(),
-    };
-    Value::from(text(value) + &text(more))
+    Value::from([as_text(value), as_text(more)].concat())
 }

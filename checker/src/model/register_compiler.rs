@@ -2,30 +2,21 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::register::{Function, RegisterRules, appended, is_mismatch};
+use super::register::{Function, RegisterRules, appended, given, is_mismatch};
 use super::register_machine::{Effect, RegisterMachine, Revisions, Versioned};
 use super::text::{Beginnings, Growth, Piece, Spine, TextHash, Texts};
 use crate::engine::{Call, CallId, ClassId, Moment, Need, Packed, Problem, StateId};
-use crate::history::{History, OpId, Operation, Outcome, Record, Value, Word};
+use crate::history::{History, OpId, Operation, Outcome, Value, Word};
 use crate::subhistory::Moments;
 
-/// What was written: some logs say it only in the completion.
-fn given(record: &Record) -> Word {
-    if record.input == Word::NIL && record.outcome == Outcome::Ok {
-        record.output
-    } else {
-        record.input
-    }
-}
-
 /// Numbers for values and classes while a subhistory is compiled.
-pub(super) struct Compiler<'h> {
+struct Compiler<'h> {
     history: &'h History,
     rules: &'h RegisterRules,
     /// What each function of the history is here.
     functions: Vec<Option<Function>>,
     /// The numbers of small whole numbers, where they have one.
-    small: Vec<Option<StateId>>,
+    small: Vec<StateId>,
     /// No whole number above this is looked for in `small`.
     most_small: usize,
     /// The numbers of all else.
@@ -35,8 +26,10 @@ pub(super) struct Compiler<'h> {
     effects: Vec<Effect>,
     versioned: Vec<Versioned>,
     versions: FxHashMap<Versioned, u32>,
-    /// The classes of reads and writes of each value, where there is one.
-    plain: Vec<[Option<ClassId>; 2]>,
+    /// The classes that are about each value.
+    about: Vec<About>,
+    /// The classes of exchanges, linked by the value that they take away.
+    exchanges: Vec<Exchange>,
     /// The classes of all else.
     classes: FxHashMap<Effect, ClassId>,
     pieces: Vec<Piece>,
@@ -45,9 +38,39 @@ pub(super) struct Compiler<'h> {
     spine: Spine<'h>,
     /// Whether values must be known as texts, because some operation appends.
     appends: bool,
-    pub(super) revisions: bool,
+    revisions: bool,
     /// Whether the key is only appended to and read, so far as was seen.
     grows: bool,
+}
+
+/// Which classes are about a value, where there are such.
+#[derive(Clone, Copy)]
+struct About {
+    reads: ClassId,
+    differs: ClassId,
+    writes: ClassId,
+    /// The exchange of it that was met last, and how many are linked.
+    exchanges: u32,
+    linked: u32,
+}
+
+struct Exchange {
+    to: StateId,
+    class: ClassId,
+    before: u32,
+}
+
+const NO_STATE: StateId = StateId(u32::MAX);
+const NO_CLASS: ClassId = ClassId(u32::MAX);
+/// More exchanges of a value than this are looked up.
+const LINKED: u32 = 8;
+
+/// What is known, or from now on the next.
+fn known_or(class: &mut ClassId, next: ClassId) -> ClassId {
+    if *class == NO_CLASS {
+        *class = next;
+    }
+    *class
 }
 
 /// Whole numbers up to here are looked for in a table however few moments there are.
@@ -122,7 +145,7 @@ pub(crate) fn compile_register(
 }
 
 impl<'h> Compiler<'h> {
-    pub(super) fn new(history: &'h History, rules: &'h RegisterRules, moments: &Moments<'_>) -> Self {
+    fn new(history: &'h History, rules: &'h RegisterRules, moments: &Moments<'_>) -> Self {
         let functions: Vec<Option<Function>> = history.functions.iter().map(|f| Function::named(f)).collect();
         let function = |op| functions[usize::from(history.operation(op).record().f)];
         let appends =
@@ -148,7 +171,8 @@ impl<'h> Compiler<'h> {
             effects: Vec::new(),
             versioned: Vec::new(),
             versions: FxHashMap::default(),
-            plain: Vec::new(),
+            about: Vec::new(),
+            exchanges: Vec::new(),
             classes: FxHashMap::default(),
             pieces: Vec::new(),
             piece_numbers: FxHashMap::default(),
@@ -162,7 +186,7 @@ impl<'h> Compiler<'h> {
     }
 
     /// What an operation does, and whether it must have; nothing if it certainly did nothing and saw nothing.
-    pub(super) fn effect(&mut self, operation: Operation<'_>, complete: bool) -> Option<(Effect, Need)> {
+    fn effect(&mut self, operation: Operation<'_>, complete: bool) -> Option<(Effect, Need)> {
         let record = operation.record();
         let known = complete && record.outcome != Outcome::Info;
         let need = if known { Need::Required } else { Need::Optional };
@@ -268,8 +292,10 @@ impl<'h> Compiler<'h> {
         let next = ClassId(self.effects.len() as u32);
         let class = match effect {
             _ if own => next,
-            Effect::Reads(value) => *self.plain(value, 0).get_or_insert(next),
-            Effect::Writes(value) => *self.plain(value, 1).get_or_insert(next),
+            Effect::Reads(value) => known_or(&mut self.about(value).reads, next),
+            Effect::Differs(value) => known_or(&mut self.about(value).differs, next),
+            Effect::Writes(value) => known_or(&mut self.about(value).writes, next),
+            Effect::Exchanges(from, to) => self.exchange(from, to, next),
             _ => *self.classes.entry(effect).or_insert(next),
         };
         if class == next {
@@ -278,17 +304,52 @@ impl<'h> Compiler<'h> {
         class
     }
 
-    fn plain(&mut self, value: StateId, which: usize) -> &mut Option<ClassId> {
-        let at = value.0 as usize;
-        if at >= self.plain.len() {
-            self.plain.resize(at + 1, [None; 2]);
+    /// The class of an exchange: the one that is known, or the next.
+    fn exchange(&mut self, from: StateId, to: StateId, next: ClassId) -> ClassId {
+        let About {
+            exchanges, linked, ..
+        } = *self.about(from);
+        let mut at = exchanges;
+        while let Some(exchange) = self.exchanges.get(at as usize) {
+            if exchange.to == to {
+                return exchange.class;
+            }
+            at = exchange.before;
         }
-        &mut self.plain[at][which]
+        if linked == LINKED {
+            return *self.classes.entry(Effect::Exchanges(from, to)).or_insert(next);
+        }
+        let place = self.exchanges.len() as u32;
+        self.exchanges.push(Exchange {
+            to,
+            class: next,
+            before: exchanges,
+        });
+        let about = self.about(from);
+        (about.exchanges, about.linked) = (place, linked + 1);
+        next
+    }
+
+    fn about(&mut self, value: StateId) -> &mut About {
+        let at = value.0 as usize;
+        if at >= self.about.len() {
+            let nothing = About {
+                reads: NO_CLASS,
+                differs: NO_CLASS,
+                writes: NO_CLASS,
+                exchanges: u32::MAX,
+                linked: 0,
+            };
+            self.about.resize(at + 1, nothing);
+        }
+        &mut self.about[at]
     }
 
     fn word(&mut self, word: Word) -> StateId {
         let small = word.as_small().filter(|&number| number <= self.most_small);
-        if let Some(&Some(known)) = small.and_then(|number| self.small.get(number)) {
+        if let Some(&known) = small.and_then(|number| self.small.get(number))
+            && known != NO_STATE
+        {
             return known;
         }
         if small.is_none()
@@ -306,16 +367,16 @@ impl<'h> Compiler<'h> {
         match word.as_small().filter(|&small| small <= self.most_small) {
             Some(small) => {
                 if small >= self.small.len() {
-                    self.small.resize(small + 1, None);
+                    self.small.resize(small + 1, NO_STATE);
                 }
-                self.small[small] = Some(number);
+                self.small[small] = number;
             }
             None => drop(self.values.insert(word, number)),
         }
     }
 
     /// Pairs are not shared in the pool, and the initial value may not be in it: those go by their content.
-    pub(super) fn value(&mut self, word: Option<Word>, value: &Value) -> StateId {
+    fn value(&mut self, word: Option<Word>, value: &Value) -> StateId {
         let by_content = word.is_none() || matches!(value, Value::List(elements) if elements.len() == 2);
         if by_content && let Some(&known) = self.pairs.get(value) {
             return known;

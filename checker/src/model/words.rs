@@ -1,6 +1,6 @@
 //! The register on words: the same rules, for operations whose values need not be made to be compared.
 
-use super::register::{Function, RegisterRules, is_mismatch};
+use super::register::{Function, RegisterRules, given, is_mismatch};
 use crate::history::{History, Operation, Outcome, Word};
 
 /// A register that takes one operation after another, as [`RegisterRules`] has it.
@@ -50,36 +50,61 @@ impl<'a> WordRegister<'a> {
             return Stepped::Unsaid;
         }
         let known = complete && record.outcome != Outcome::Info;
-        let (mut seen, mut differs, mut written) = (None, None, None);
         match (function, record.outcome) {
-            (Function::Get, Outcome::Ok | Outcome::Info) => seen = known.then_some(record.output),
-            (Function::Set, Outcome::Ok) if record.input == Word::NIL => written = Some(record.output),
-            (Function::Set, Outcome::Ok | Outcome::Info) => written = Some(record.input),
-            (Function::Delete, Outcome::Ok | Outcome::Info) => written = Some(Word::NIL),
+            (Function::Get, Outcome::Ok | Outcome::Info) if !known => Stepped::On,
+            (Function::Get, Outcome::Ok | Outcome::Info) => self.sees(record.output),
+            (Function::Set, Outcome::Ok | Outcome::Info) => self.becomes(given(record)),
+            (Function::Delete, Outcome::Ok | Outcome::Info) => self.becomes(Word::NIL),
             (Function::Cas, outcome) => {
                 let Some((expected, new)) = self.history.pool.pair(record.input) else {
                     return Stepped::Unsaid;
                 };
                 match outcome {
-                    Outcome::Ok | Outcome::Info => (seen, written) = (Some(expected), Some(new)),
+                    Outcome::Ok | Outcome::Info => self.sees(expected).then(|| self.becomes(new)),
                     Outcome::Fail if known && is_mismatch(operation, self.rules) => {
-                        differs = Some(expected);
-                        seen = details.and_then(|details| details.current.present());
+                        let current = details.and_then(|details| details.current.present());
+                        let differs = match expected {
+                            pair if pair.is_pair() => Stepped::Unsaid,
+                            expected if self.now == Some(expected) => Stepped::Impossible,
+                            _ => Stepped::On,
+                        };
+                        differs.then(|| current.map_or(Stepped::On, |current| self.sees(current)))
                     }
-                    Outcome::Fail => return Stepped::Unsaid,
+                    Outcome::Fail => Stepped::Unsaid,
                 }
             }
-            (Function::Append, _) | (_, Outcome::Fail) => return Stepped::Unsaid,
+            (Function::Append, _) | (_, Outcome::Fail) => Stepped::Unsaid,
         }
-        if [seen, differs, written].into_iter().flatten().any(Word::is_pair) {
+    }
+
+    /// The value is this.
+    #[inline]
+    fn sees(&self, value: Word) -> Stepped {
+        match value.is_pair() {
+            true => Stepped::Unsaid,
+            false if self.now == Some(value) => Stepped::On,
+            false => Stepped::Impossible,
+        }
+    }
+
+    /// The value becomes this.
+    #[inline]
+    fn becomes(&mut self, value: Word) -> Stepped {
+        if value.is_pair() {
             return Stepped::Unsaid;
         }
-        if seen.is_some_and(|seen| self.now != Some(seen))
-            || differs.is_some_and(|value| self.now == Some(value))
-        {
-            return Stepped::Impossible;
-        }
-        self.now = written.or(self.now);
+        self.now = Some(value);
         Stepped::On
+    }
+}
+
+impl Stepped {
+    /// What comes of another thing, if the first was possible.
+    #[inline]
+    fn then(self, next: impl FnOnce() -> Stepped) -> Stepped {
+        match self {
+            Stepped::On => next(),
+            Stepped::Impossible | Stepped::Unsaid => self,
+        }
     }
 }

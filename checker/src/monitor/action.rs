@@ -1,7 +1,7 @@
 //! What operations do to a register, in words of the monitor's pool: no compiling, no allocation.
 
 use crate::history::{Flaw, History, HistoryError, OpId, Outcome, Pool, Record, Word};
-use crate::model::{FUNCTIONS, Function, RegisterRules, appended, is_mismatch};
+use crate::model::{FUNCTIONS, Function, RegisterRules, appended, given, is_mismatch};
 
 /// What a register holds: a value, and its revision where that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,7 +109,7 @@ impl Action {
 /// What an operation does, and whether it must have (it may, if its outcome is unknown); nothing if it certainly
 /// did nothing and saw nothing.
 pub(super) fn action(history: &mut History, op: OpId, rules: &RegisterRules) -> Option<(Action, bool)> {
-    let record = history.records[op.0 as usize].clone();
+    let record = history.records[op.0 as usize];
     let known = record.outcome != Outcome::Info;
     let failed = record.outcome == Outcome::Fail;
     let function = Function::named(history.operation(op).f()).expect("looked at when it was invoked");
@@ -144,15 +144,6 @@ pub(super) fn action(history: &mut History, op: OpId, rules: &RegisterRules) -> 
         }
     };
     Some((action, known))
-}
-
-/// What was written: some logs say it only in the completion.
-fn given(record: &Record) -> Word {
-    if record.input == Word::NIL && record.outcome == Outcome::Ok {
-        record.output
-    } else {
-        record.input
-    }
 }
 
 fn cas(history: &mut History, op: OpId, record: &Record, told: Option<i64>) -> Option<Action> {

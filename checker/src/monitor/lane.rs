@@ -1,14 +1,12 @@
 //! One key while its history is being made.
 
-use std::collections::VecDeque;
-
 use rustc_hash::FxHashSet;
 
 use super::action::{Action, State, action};
 use super::frontier::{Frontier, Passed};
 use crate::check::is_illegal;
 use crate::engine::{Budget, Meter};
-use crate::history::{Builder, NEVER, NO_INDEX, Nanos, OpId, Pool, Renumbering, Value, Word};
+use crate::history::{Builder, NEVER, Nanos, OpId, Pool, Renumbering, Value, Word};
 use crate::model::{Domain, Guarded, RegisterRules, Registers};
 use crate::subhistory::Moments;
 use crate::verdict::Stand;
@@ -16,23 +14,25 @@ use crate::verdict::Stand;
 /// What is known of one key, and what is still to be explained.
 ///
 /// Invariants:
-/// - `frontier` holds every way to explain what was taken from `queue`, unless `followed` says otherwise;
 /// - `log` begins with the operations that were open or of unknown outcome at `anchor` and had not taken effect,
 ///   and goes on with all that has passed since; the state of the key certainly was `anchor.state` then. So the
 ///   log alone is illegal exactly if the whole is;
-/// - `queue` is the end of `log`.
+/// - `frontier` holds every way to explain what is before `taken` in the log, unless `followed` says otherwise.
+///
+/// There may be very many lanes, and each is far away when something comes to it: what is needed then is close
+/// together.
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
     pub(super) key: Word,
-    /// What passed and was not taken yet: an invocation waits until the outcome is known.
-    queue: VecDeque<(OpId, bool)>,
     frontier: Frontier,
     followed: Followed,
     anchor: Anchor,
     /// Moments as [`Moments`] has them.
     log: Vec<u32>,
-    next_anchor: Option<NextAnchor>,
-    /// How long the queue was when it was last looked at although something in it is open.
+    /// So many of them were taken; those that wait are behind: an invocation waits until the outcome is known.
+    taken: usize,
+    next_anchor: Option<Box<NextAnchor>>,
+    /// How many waited when it was last looked at although something of it is open.
     looked_at: usize,
     revisions: Revisions,
     /// How many completions have come.
@@ -97,11 +97,11 @@ impl Lane {
         };
         Lane {
             key,
-            queue: VecDeque::new(),
             frontier: Frontier::new(state),
             followed: Followed::ByFrontier,
             anchor: Anchor { state, at: None },
             log: Vec::new(),
+            taken: 0,
             next_anchor: None,
             looked_at: 0,
             revisions: Revisions::default(),
@@ -113,7 +113,6 @@ impl Lane {
 
     /// An event has passed.
     pub(super) fn put(&mut self, builder: &Builder, op: OpId, completes: bool) {
-        self.queue.push_back((op, completes));
         self.log.push(op.0 << 1 | u32::from(completes));
         self.completed += usize::from(completes);
         if builder.history.records[op.0 as usize].details != NEVER {
@@ -121,6 +120,11 @@ impl Lane {
             self.revisions.asked |= operation.asked_rev().is_some();
             self.revisions.told |= operation.told_rev().is_some();
         }
+    }
+
+    /// How many moments were not taken yet.
+    fn waiting(&self) -> usize {
+        self.log.len() - self.taken
     }
 
     /// The moment of the anchor, if it is not the beginning.
@@ -152,18 +156,18 @@ impl Lane {
         self.take(builder, domain, false);
         // Something that stays open for long must not hide what is wrong behind it: whatever becomes of it, it is
         // no worse than unknown.
-        if self.stuck.is_none() && self.queue.len() > LEAST.max(2 * self.looked_at) {
-            self.looked_at = self.queue.len();
+        if self.stuck.is_none() && self.waiting() > LEAST.max(2 * self.looked_at) {
+            self.looked_at = self.waiting();
             self.look(builder, domain);
         }
-        if self.queue.len() < self.looked_at / 4 {
+        if self.waiting() < self.looked_at / 4 {
             self.looked_at = 0;
         }
     }
 
     /// Judges what is there as if nothing that is open ever came back.
     pub(super) fn look(&mut self, builder: &mut Builder, domain: &Registers) {
-        if self.queue.is_empty() && self.followed == Followed::ByFrontier {
+        if self.waiting() == 0 && self.followed == Followed::ByFrontier {
             return;
         }
         let mut trial = self.clone();
@@ -202,9 +206,9 @@ impl Lane {
     pub(super) fn shed(&mut self, builder: &Builder) {
         match (self.followed, self.frontier.settled()) {
             (Followed::ByFrontier, Some(state)) => {
-                let taken = self.log.len() - self.queue.len();
+                let taken = self.taken;
                 let at = self.log[..taken].iter().rev().find(|&&moment| moment & 1 == 1);
-                let at = at.map(|&moment| builder.history.records[(moment >> 1) as usize].completed_at);
+                let at = at.map(|&moment| builder.history.margins[(moment >> 1) as usize].completed_at);
                 let next = NextAnchor {
                     anchor: Anchor {
                         state,
@@ -218,8 +222,8 @@ impl Lane {
             (Followed::ByFrontier, None) => {}
             (Followed::ByEngines { .. } | Followed::No, _) => {
                 self.followed = Followed::No;
-                self.queue.clear();
                 self.log.clear();
+                self.taken = 0;
                 self.next_anchor = None;
                 self.frontier = Frontier::new(self.anchor.state);
             }
@@ -240,9 +244,6 @@ impl Lane {
             Followed::ByFrontier => self.frontier.renew(word, |op| renumbering.op(op)),
             Followed::ByEngines { .. } | Followed::No => self.frontier = Frontier::new(self.anchor.state),
         }
-        for (op, _) in &mut self.queue {
-            *op = renumbering.op(*op);
-        }
         for moment in &mut self.log {
             *moment = renumbering.op(OpId(*moment >> 1)).0 << 1 | *moment & 1;
         }
@@ -250,13 +251,14 @@ impl Lane {
     }
 
     fn take(&mut self, builder: &mut Builder, domain: &Registers, all: bool) {
-        while let Some(&(op, completes)) = self.queue.front() {
+        while let Some(&moment) = self.log.get(self.taken) {
+            let (op, completes) = (OpId(moment >> 1), moment & 1 == 1);
             let record = &builder.history.records[op.0 as usize];
-            let known = record.completed_index != NO_INDEX;
+            let known = record.answered;
             if self.stuck.is_some() || !completes && !known && !all {
                 return;
             }
-            self.queue.pop_front();
+            self.taken += 1;
             match self.followed {
                 Followed::ByFrontier => match self.pass(builder, domain.rules(), op, completes) {
                     Passed::Explained if completes => self.drop_anchor(builder, op),
@@ -264,7 +266,7 @@ impl Lane {
                     Passed::Stuck => self.stuck = Some(op),
                     Passed::TooMany => {
                         if let Some(next) = self.next_anchor.take() {
-                            self.move_to(next);
+                            self.move_to(*next);
                         }
                         self.followed = Followed::ByEngines { fresh: LEAST };
                     }
@@ -300,7 +302,7 @@ impl Lane {
 
     /// Notes an anchor when enough has come since the last.
     fn drop_anchor(&mut self, builder: &Builder, op: OpId) {
-        let passed = self.log.len() - self.queue.len();
+        let passed = self.taken;
         if passed < KEPT + self.next_anchor.as_ref().map_or(0, |next| next.passed) {
             return;
         }
@@ -310,14 +312,14 @@ impl Lane {
         let before = self.next_anchor.take();
         let dropped = before.as_ref().map_or(0, |next| next.passed - next.carried.len());
         if let Some(next) = before {
-            self.move_to(next);
+            self.move_to(*next);
         }
-        let at = Some(builder.history.records[op.0 as usize].completed_at);
-        self.next_anchor = Some(NextAnchor {
+        let at = Some(builder.history.margins[op.0 as usize].completed_at);
+        self.next_anchor = Some(Box::new(NextAnchor {
             anchor: Anchor { state, at },
             passed: passed - dropped,
             carried: self.frontier.carried().collect(),
-        });
+        }));
     }
 
     /// Forgets what came before an anchor.
@@ -325,6 +327,7 @@ impl Lane {
         let passed = self.log[..next.passed].iter();
         self.explained += passed.filter(|&&moment| moment & 1 == 1).count();
         let carried = next.carried.iter().map(|op| op.0 << 1);
+        self.taken = next.carried.len() + self.taken.saturating_sub(next.passed);
         self.log = carried.chain(self.log[next.passed..].iter().copied()).collect();
         self.anchor = next.anchor;
         self.next_anchor = None;
@@ -394,7 +397,7 @@ impl Lane {
             }
         }
         let Some((passed, op, state)) = found else { return };
-        let at = Some(builder.history.records[op.0 as usize].completed_at);
+        let at = Some(builder.history.margins[op.0 as usize].completed_at);
         self.move_to(NextAnchor {
             anchor: Anchor { state, at },
             passed,
@@ -402,11 +405,7 @@ impl Lane {
         });
         self.frontier = Frontier::new(state);
         self.followed = Followed::ByFrontier;
-        self.queue = self
-            .log
-            .iter()
-            .map(|&moment| (OpId(moment >> 1), moment & 1 == 1))
-            .collect();
+        self.taken = 0;
     }
 
     /// The state after an operation that nothing else came in between, if the operation says.

@@ -1,7 +1,5 @@
 //! Registers judged while their history is being made, key by key, holding only what can still matter.
 
-use rustc_hash::FxHashMap;
-
 use super::action::validate;
 use super::lane::Lane;
 use crate::check::{CheckError, check, choose_init, is_illegal, search_limit};
@@ -11,6 +9,7 @@ use crate::history::{Builder, Event, EventKind, HistoryError, OpId, Pool, Proces
 use crate::model::Registers;
 use crate::options::{CheckOptions, ModelName};
 use crate::read::Sink;
+use crate::subhistory::Numbers;
 use crate::verdict::{Analysis, Anomaly, Counterexample, Limit, Prefix, Verdict, Witness};
 
 /// All keys of a history, and of its events what they still need.
@@ -20,7 +19,7 @@ pub(super) struct Online {
     options: CheckOptions,
     domain: Registers,
     init: Word,
-    keys: FxHashMap<Word, u32>,
+    keys: Numbers,
     lanes: Vec<Lane>,
     /// The lane of each operation that is held, and which of all operations it is.
     held: Vec<Held>,
@@ -69,7 +68,7 @@ impl Online {
             options: options.clone(),
             domain,
             init,
-            keys: FxHashMap::default(),
+            keys: Numbers::default(),
             lanes: Vec::new(),
             held: Vec::new(),
             invoked: 0,
@@ -95,12 +94,11 @@ impl Online {
         let op = self.builder.last_operation().expect("just taken");
         if kind == EventKind::Invoke {
             validate(&self.builder.history, op, self.domain.name)?;
-            let key = self.builder.history.records[op.0 as usize].key;
-            let lanes = &mut self.lanes;
-            let lane = *self.keys.entry(key).or_insert_with(|| {
-                lanes.push(Lane::new(key, self.init));
-                lanes.len() as u32 - 1
-            });
+            let key = self.builder.history.keys[op.0 as usize];
+            let lane = self.keys.of(key);
+            if lane as usize == self.lanes.len() {
+                self.lanes.push(Lane::new(key, self.init));
+            }
             self.held.push(Held {
                 lane,
                 number: self.invoked,
@@ -160,18 +158,25 @@ impl Online {
         }
     }
 
+    /// Which of the operations that are held some lane needs, and how many.
+    fn needed(&self) -> (Vec<bool>, usize) {
+        let (mut keep, mut count) = (vec![false; self.held.len()], 0);
+        for op in self.lanes.iter().flat_map(Lane::held) {
+            let keep = &mut keep[op.0 as usize];
+            count += usize::from(!std::mem::replace(keep, true));
+        }
+        (keep, count)
+    }
+
     /// Forgets operations that cannot matter any more.
     fn forget(&mut self) {
         self.forgot = true;
-        let holds = |lanes: &[Lane]| {
-            let held = lanes.iter().flat_map(Lane::held);
-            held.collect::<rustc_hash::FxHashSet<OpId>>().len()
-        };
-        if holds(&self.lanes) > self.window / 2 {
+        let (mut keep, count) = self.needed();
+        if count > self.window / 2 {
             // What hinders most goes first, and as little of it as will do.
             let mut order: Vec<usize> = (0..self.lanes.len()).collect();
             order.sort_by_key(|&at| std::cmp::Reverse(self.lanes[at].len()));
-            let mut surplus = holds(&self.lanes).saturating_sub(self.window / 2);
+            let mut surplus = count - self.window / 2;
             for at in order {
                 if surplus == 0 {
                     break;
@@ -180,10 +185,7 @@ impl Online {
                 self.lanes[at].shed(&self.builder);
                 surplus = surplus.saturating_sub(before.saturating_sub(self.lanes[at].len() / 2));
             }
-        }
-        let mut keep = vec![false; self.held.len()];
-        for op in self.lanes.iter().flat_map(Lane::held) {
-            keep[op.0 as usize] = true;
+            (keep, _) = self.needed();
         }
         let renumbering = self.builder.keep_only(keep, &mut self.values_before);
         let pool: &mut Pool = &mut self.builder.history.pool;
@@ -195,8 +197,10 @@ impl Online {
         }
         self.init = renumbering.word(pool, self.init);
         if moved {
-            let lanes = self.lanes.iter().enumerate();
-            self.keys = lanes.map(|(at, lane)| (lane.key, at as u32)).collect();
+            self.keys = Numbers::default();
+            for lane in &self.lanes {
+                self.keys.of(lane.key);
+            }
         }
         let mut at = 0;
         self.held.retain(|_| {

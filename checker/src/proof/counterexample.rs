@@ -159,7 +159,7 @@ fn core<D: Domain>(
         }
     }
     let of = |op: OpId| {
-        let key = history.operation(op).record().key;
+        let key = history.operation(op).key_word();
         (0..subhistories.len()).find(|&at| subhistories.len() == 1 || subhistories.key(at) == key)
     };
     let first = needed.first().or(weakened.first()).copied();

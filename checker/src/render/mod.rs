@@ -50,10 +50,10 @@ impl Axis {
 
     /// Where an operation begins.
     fn start(self, history: &History, op: OpId) -> u64 {
-        let record = &history.records[op.0 as usize];
+        let operation = history.operation(op);
         match self {
-            Axis::Time => record.invoked_at.0,
-            Axis::Events => record.invoked_index,
+            Axis::Time => operation.invoked_at().0,
+            Axis::Events => operation.invoked_index(),
         }
     }
 

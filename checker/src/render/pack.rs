@@ -62,9 +62,9 @@ pub(super) fn pack(history: &History, axis: Axis, lanes: &Lanes, points: &[Optio
         packer.value(Some(operation.input()).filter(|input| !input.is_nil()));
         let told = operation.completed_at().is_some() && operation.outcome() == Outcome::Ok;
         packer.value(told.then(|| operation.output()).or_else(|| operation.current()));
-        let node = operation.node().map(|_| operation.record().node);
+        let node = operation.node().map(|_| operation.margin().node);
         packer.put(node.map_or(0, |node| u64::from(node) + 1));
-        let error = operation.error().map(|_| operation.record().error);
+        let error = operation.error().map(|_| operation.margin().error);
         packer.put(error.map_or(0, |error| u64::from(error) + 1));
         let point = points[op.0 as usize];
         packer.put(point.map_or(0, |point| u64::from(point.place) + 1));

@@ -82,7 +82,7 @@ impl<'d, D: Domain> Program<'d, D> {
         let all: Vec<OpId> = history.operations().map(crate::history::Operation::id).collect();
         let mut parts = Parts::default();
         for operation in history.operations() {
-            parts.join(operation.process(), operation.record().key);
+            parts.join(operation.process(), operation.key_word());
         }
         let mut components: FxHashMap<usize, Vec<OpId>> = FxHashMap::default();
         for op in all {
@@ -142,7 +142,7 @@ impl<'d, D: Domain> Program<'d, D> {
             let next = keys.len() as u32;
             let piece = Piece {
                 op,
-                key: *keys.entry(operation.record().key).or_insert(next),
+                key: *keys.entry(operation.key_word()).or_insert(next),
                 class: program.classes.of(call),
                 need: if known { Need::Required } else { Need::Optional },
                 observes,
@@ -249,7 +249,7 @@ pub(super) fn replays<D: Domain>(history: &History, domain: &D, order: &[OpId]) 
         if before.is_some_and(|before| before >= op) || !seen.insert(op) {
             return false;
         }
-        let key = operation.record().key;
+        let key = operation.key_word();
         let state = states.entry(key).or_insert_with(|| domain.rules().init());
         match domain.rules().step(state, &call) {
             Some(next) => *state = next,

@@ -220,7 +220,7 @@ impl<'a> Transactions<'a> {
             }
         }
         self.list.push(Transaction {
-            process: record.process.0,
+            process: operation.process().0,
             outcome: record.outcome,
             invoked: record.invoked,
             completed: if happened { record.completed } else { NEVER },
