@@ -272,7 +272,7 @@ fn machines_read_the_same_verdict() {
     let text = summary(&samples::unknown().input());
     assert!(text.starts_with("### ⚠️ Unknown: kvnode register\n"), "{text}");
     assert!(
-        text.contains("120 of 400 operations of key 4 explained"),
+        text.contains("120 of 400 completed operations of key 4 explained"),
         "{text}"
     );
     assert!(text.contains("| all |"), "{text}");

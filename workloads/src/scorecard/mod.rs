@@ -96,10 +96,10 @@ pub fn run(args: &ScorecardArgs) -> Result<u8> {
             continue;
         }
         let Some(trial) = plan.run(&attempts, &store)? else {
-            println!("stopped; the same command goes on");
+            nemesis::say!("stopped; the same command goes on");
             return Ok(2);
         };
-        println!("{:>4}/{}  {}", number + 1, plans.len(), trial);
+        nemesis::say!("{:>4}/{}  {}", number + 1, plans.len(), trial);
         if trial.as_wanted() {
             tidy(&store);
         }
@@ -109,13 +109,13 @@ pub fn run(args: &ScorecardArgs) -> Result<u8> {
     }
     let table = Table::of(journal.entries());
     write(&args.out, &table)?;
-    println!("\n{}", table.markdown());
+    nemesis::say!("\n{}", table.markdown());
     if left_out > 0 {
-        println!(
+        nemesis::say!(
             "{left_out} runs were left for another time: the budget is used up; the same command goes on"
         );
     }
-    println!("report: {}", args.out.join("scorecard.html").display());
+    nemesis::say!("report: {}", args.out.join("scorecard.html").display());
     let complaints = if args.quick {
         table.missed()
     } else {
@@ -123,7 +123,7 @@ pub fn run(args: &ScorecardArgs) -> Result<u8> {
     };
     complaints
         .iter()
-        .for_each(|complaint| println!("MISSED: {complaint}"));
+        .for_each(|complaint| nemesis::say!("MISSED: {complaint}"));
     Ok(u8::from(!complaints.is_empty()))
 }
 
@@ -142,24 +142,24 @@ fn add_up(args: &ScorecardArgs, count: u32, begun: Instant, tally: &mut Tally) -
             .budget
             .is_some_and(|budget| begun.elapsed() + plan.at_most() > budget)
         {
-            println!(
+            nemesis::say!(
                 "{} runs were left for another time: the budget is used up; the same command goes on",
                 plans.len() - number
             );
             break;
         }
         let Some(trial) = plan.run(&attempts, &store)? else {
-            println!("stopped; the same command goes on");
+            nemesis::say!("stopped; the same command goes on");
             return Ok(2);
         };
-        println!("{:>4}/{}  {}", number + 1, plans.len(), trial);
+        nemesis::say!("{:>4}/{}  {}", number + 1, plans.len(), trial);
         if trial.as_wanted() {
             tidy(&store);
         }
         doubtful += u32::from(!trial.as_wanted());
         tally.add(&trial)?;
     }
-    println!("\n{}", tally.markdown());
+    nemesis::say!("\n{}", tally.markdown());
     let (_, alarms, _) = tally.counts();
     Ok(u8::from(alarms > 0 || doubtful > 0))
 }
