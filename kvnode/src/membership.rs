@@ -278,19 +278,19 @@ async fn add(node: &Arc<Node>, id: NodeId, mut peer: Peer, voter: bool) -> Resul
         let change = ChangeMembers::AddNodes(BTreeMap::from([(id.clone(), peer)]));
         member_since = Some(basis.change(node, change, Departing::Stay).await?);
     }
-    if basis.voters().contains(&id) {
-        return Ok(());
+    if !basis.voters().contains(&id) {
+        catch_up(node, &id, member_since).await?;
     }
-    catch_up(node, &id, member_since).await?;
     if !voter {
         return Ok(());
     }
+    // Also of one that votes: it may do so in the older half of a change that was left half-way, which this one ends,
+    // and that this node leads still is known only when a quorum has agreed.
     let change = ChangeMembers::AddVoterIds(BTreeSet::from([id.clone()]));
-    let basis = Basis::now(node)?;
-    let added = match basis.voters().contains(&id) {
-        true => Ok(()),
-        false => basis.change(node, change, Departing::Stay).await.map(drop),
-    };
+    let added = Basis::now(node)?
+        .change(node, change, Departing::Stay)
+        .await
+        .map(drop);
     match added {
         // Asked twice: the other request was first.
         Err(AdminError::Refused(_)) if voters(node).contains(&id) => Ok(()),

@@ -37,6 +37,8 @@ const HEAD: usize = 16;
 const SEGMENT_BYTES: u64 = 16 << 20;
 /// How much room is taken at a time, ahead of the batches.
 const RESERVE_BYTES: u64 = 1 << 20;
+/// Bytes of a batch for which none is taken.
+const LARGE_BYTES: u64 = 128 << 10;
 /// No batch is longer: the writer takes no more into one.
 pub const MAX_BATCH_BYTES: usize = 64 << 20;
 
@@ -239,10 +241,13 @@ impl<D: Disk> Wal<D> {
         Ok(())
     }
 
-    /// Takes room up to `end` and some more. Without it the file grows batch by batch,
-    /// which is only slower; a disk that is full says so to the write.
+    /// Takes room up to `end` and some more, unless the batch is large: its own bytes then
+    /// outweigh what the file system notes of them, and room would be written twice. Without
+    /// room the file grows batch by batch, which is only slower; a disk that is full says so
+    /// to the write.
     fn reserve(&mut self, end: u64) {
-        if self.reserved.is_some_and(|reserved| reserved < end) {
+        let large = end - self.length >= LARGE_BYTES;
+        if !large && self.reserved.is_some_and(|reserved| reserved < end) {
             let room = end + RESERVE_BYTES.min(self.segment_bytes);
             match self.file.reserve(room) {
                 Ok(()) => self.reserved = Some(room),

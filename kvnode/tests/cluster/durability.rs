@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::harness::Cluster;
 use crate::http;
+use crate::restored::done;
 
 /// Clients write while all nodes are killed at once, again and again.
 #[test]
@@ -193,10 +194,7 @@ fn endless_large_writes_stay_within_bounds() {
     let value = "v".repeat(1 << 20);
     for n in 0..150 {
         let body = json!({ "key": format!("k{}", n % 3), "value": value }).to_string();
-        assert_eq!(
-            cluster.ask(n % 3 + 1, "POST", "/set", body.as_bytes()).status,
-            200
-        );
+        done(&cluster, n % 3 + 1, "/set", body.as_bytes());
     }
     for node in cluster.numbers() {
         let bounded = || {

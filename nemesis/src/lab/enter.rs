@@ -351,6 +351,10 @@ fn init(line: OwnedFd, map: Option<(u32, u32)>) -> Seat {
         // namespace. Containers forbid it; the host's does for nearly everything.
         let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         let _ = mount(Some("proc"), "/proc", Some("proc"), quiet, None::<&str>);
+        // Libraries name what they share by pid, and pids of one lab are those of another: what a
+        // killed program left there would be met by the next. It goes with the lab.
+        let shared = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        let _ = mount(Some("tmpfs"), "/dev/shm", Some("tmpfs"), shared, None::<&str>);
         net::loopback_up().map_err(|errno| ("raising the loopback device", errno))
     };
     if let Err((step, errno)) = set_up() {

@@ -17,6 +17,9 @@ use crate::recorder::Recorder;
 
 /// How often a fault is tried again that could not be applied because nobody led.
 const AGAIN: Duration = Duration::from_millis(100);
+/// How much longer than it was to last a fault that wants a leader waits for one, in nanoseconds; what comes after it
+/// is put off as long.
+const LEADERLESS_NS: u64 = 3_000_000_000;
 
 /// Writes down what the nemesis does, whoever asked for it: the schedule, or a person at the command line.
 #[derive(Clone)]
@@ -167,7 +170,7 @@ impl Driver {
     }
 
     /// Records that a fault is about to be applied, then applies it; while nobody leads, a fault that wants a
-    /// leader is tried again until its time is over.
+    /// leader is tried again until its time is over, and a little longer: it may be the only one of its kind.
     async fn apply(&mut self, fault: &Fault, over: Nanos) -> Option<Applied> {
         loop {
             Note::Begin {}.record(&self.recorder, fault.name());
@@ -179,7 +182,7 @@ impl Driver {
             };
             let now = self.recorder.now();
             let leaderless = matches!(error, NemesisError::Shape(ShapeError::NoLeader));
-            if leaderless && now < over && self.until(Nanos(now.0 + AGAIN.as_nanos() as u64)).await {
+            if leaderless && now.0 < over.0 + LEADERLESS_NS && self.until(Nanos(now.0 + AGAIN.as_nanos() as u64)).await {
                 continue;
             }
             let note = Note::Refused {

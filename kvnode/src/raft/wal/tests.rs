@@ -251,6 +251,37 @@ fn unused_room_is_cut_off() {
     assert!(with_room.starts_with(&without));
 }
 
+/// Room is for small batches; a large one takes what it needs and leaves nothing behind it.
+#[test]
+fn a_large_batch_takes_no_room_ahead() {
+    let disk = MemDisk::default();
+    let (mut wal, _) = Wal::open(disk.clone(), Path::new("log")).expect("a fresh log");
+    let path = disk.paths().pop().expect("a file");
+    let (small, large) = ("v".repeat(80), "v".repeat(LARGE_BYTES as usize));
+    let (mut model, mut index) = (Model::default(), 0);
+    let mut commit = |value: &str| {
+        let records = [Record::Append(entry(index, value))];
+        index += 1;
+        wal.commit(&records).expect("a batch");
+        model.apply(&records);
+        let bytes = disk.read(&path).expect("the file");
+        let used = bytes.iter().rposition(|byte| *byte != 0).expect("a batch") + 1;
+        (bytes.len() - used) as u64
+    };
+    // A record may end in a few zeros of its own.
+    assert!(commit(&large) < 16);
+    assert!(commit(&small) > LARGE_BYTES);
+    // What there is of room is used, and the rest grows with the batch.
+    let left = (0..).map(|_| commit(&large)).find(|left| *left < LARGE_BYTES);
+    assert!(left.is_some());
+    assert!(commit(&large) < 16);
+    assert!(commit(&small) > LARGE_BYTES);
+    assert_eq!(
+        Model::of(&Wal::open(disk, Path::new("log")).expect("it opens").1),
+        model
+    );
+}
+
 #[test]
 fn files_that_hold_only_what_was_purged_go() {
     let disk = MemDisk::default();
