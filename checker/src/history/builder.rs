@@ -39,6 +39,8 @@ pub(crate) struct Builder {
     last_time: Nanos,
     /// The events of the present instant, to be put in order when it is over: invocations first.
     instant: Vec<(OpId, Side)>,
+    /// Whether an instant that is over had several events.
+    met: bool,
     /// How many of `same_instant` are of earlier instants.
     earlier_ties: usize,
     next_place: u32,
@@ -80,6 +82,7 @@ impl Builder {
             last_index: None,
             last_time: Nanos(0),
             instant: Vec::new(),
+            met: false,
             earlier_ties: 0,
             next_place: 0,
             last: None,
@@ -374,6 +377,11 @@ impl Builder {
         Ok(())
     }
 
+    /// Whether several events have had one time.
+    pub(crate) fn has_met(&self) -> bool {
+        self.met || self.instant.len() > 1
+    }
+
     /// Within one instant every invocation counts as before every completion, except that a process does one
     /// thing after another.
     ///
@@ -382,6 +390,7 @@ impl Builder {
     /// is nearly every tie there is; two of one instant contradict each other and stay in `same_instant`.
     pub(crate) fn end_instant(&mut self) {
         if self.instant.len() > 1 {
+            self.met = true;
             let ties = &self.history.same_instant[self.earlier_ties..];
             let tie = if let &[tie] = ties { Some(tie) } else { None };
             if tie.is_some() {

@@ -113,8 +113,14 @@ impl Lane {
 
     /// An event has passed.
     pub(super) fn put(&mut self, builder: &Builder, op: OpId, completes: bool) {
-        self.log.push(op.0 << 1 | u32::from(completes));
         self.completed += usize::from(completes);
+        let invoked = |&moment: &u32| moment == op.0 << 1;
+        if completes && !self.log.iter().rev().any(invoked) {
+            // It was forgotten at an anchor, since it does nothing.
+            self.explained += 1;
+            return;
+        }
+        self.log.push(op.0 << 1 | u32::from(completes));
         if builder.history.records[op.0 as usize].details != NEVER {
             let operation = builder.history.operation(op);
             self.revisions.asked |= operation.asked_rev().is_some();
@@ -302,33 +308,48 @@ impl Lane {
 
     /// Notes an anchor when enough has come since the last.
     fn drop_anchor(&mut self, builder: &Builder, op: OpId) {
-        let passed = self.taken;
-        if passed < KEPT + self.next_anchor.as_ref().map_or(0, |next| next.passed) {
+        if self.taken < KEPT + self.next_anchor.as_ref().map_or(0, |next| next.passed) {
             return;
         }
         let Some(state) = self.frontier.settled() else {
             return;
         };
-        let before = self.next_anchor.take();
-        let dropped = before.as_ref().map_or(0, |next| next.passed - next.carried.len());
-        if let Some(next) = before {
-            self.move_to(*next);
+        if let Some(before) = self.next_anchor.take() {
+            self.move_to(*before);
         }
         let at = Some(builder.history.margins[op.0 as usize].completed_at);
         self.next_anchor = Some(Box::new(NextAnchor {
             anchor: Anchor { state, at },
-            passed: passed - dropped,
+            passed: self.taken,
             carried: self.frontier.carried().collect(),
         }));
     }
 
-    /// Forgets what came before an anchor.
+    /// Forgets what came before an anchor, and with it what was open there and does nothing, such as a write that
+    /// failed: every completion in the log has its invocation there, or [`Lane::settle`] would miscount.
     fn move_to(&mut self, next: NextAnchor) {
-        let passed = self.log[..next.passed].iter();
-        self.explained += passed.filter(|&&moment| moment & 1 == 1).count();
-        let carried = next.carried.iter().map(|op| op.0 << 1);
-        self.taken = next.carried.len() + self.taken.saturating_sub(next.passed);
-        self.log = carried.chain(self.log[next.passed..].iter().copied()).collect();
+        let (passed, kept) = self.log.split_at(next.passed);
+        let mut idle: Vec<u32> = Vec::new();
+        for &moment in passed {
+            match moment & 1 {
+                0 => idle.push(moment),
+                _ => {
+                    self.explained += 1;
+                    let at = idle.iter().rposition(|&open| open == moment & !1);
+                    at.map(|at| idle.swap_remove(at));
+                }
+            }
+        }
+        idle.retain(|&open| !next.carried.contains(&OpId(open >> 1)));
+        let stays = |moment: &&u32| **moment & 1 == 0 || !idle.contains(&(**moment & !1));
+        let taken = kept.len().min(self.taken.saturating_sub(next.passed));
+        self.taken = next.carried.len() + kept[..taken].iter().filter(stays).count();
+        let stayed = kept.iter().filter(stays);
+        let log: Vec<u32> = (next.carried.iter().map(|op| op.0 << 1))
+            .chain(stayed.copied())
+            .collect();
+        self.explained += next.carried.len() + kept.len() - log.len();
+        self.log = log;
         self.anchor = next.anchor;
         self.next_anchor = None;
     }

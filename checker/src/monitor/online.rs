@@ -147,7 +147,11 @@ impl Online {
 
     /// Judges everything that is new, now.
     pub(super) fn look(&mut self) {
-        self.builder.end_instant();
+        // What has the same time may still come, and would be at once with what is there. A clock on which nothing
+        // has met so far is taken to be fine enough that nothing does.
+        if !self.builder.has_met() {
+            self.builder.end_instant();
+        }
         self.pass();
         self.advance();
         for (at, lane) in self.lanes.iter_mut().enumerate() {

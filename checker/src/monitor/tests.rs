@@ -207,3 +207,99 @@ fn hundreds_of_open_operations_on_one_key_are_left_to_the_engines() {
         assert_eq!(found, if bug == Bug::None { "legal" } else { "illegal" });
     }
 }
+
+/// A legal history in which a write fails across a moment from which the register is followed, a write of unknown
+/// outcome is open from then on, and two ties in one instant have the engines asked: whoever loses sight of the unknown
+/// write accuses the read of it.
+#[test]
+fn a_write_that_failed_hides_none_of_unknown_outcome() {
+    use crate::history::EventKind::{Fail, Info, Invoke, Ok};
+    use crate::history::ProcessId;
+    let (mut events, mut now): (Vec<Event>, u64) = (Vec::new(), 0);
+    let put = |events: &mut Vec<Event>, at: u64, process: u64, kind, f: &'static str, value| {
+        let index = events.len() as u64;
+        events.push(Event::new(index, Nanos(at), ProcessId(process), kind, f, value));
+    };
+    let set = |events: &mut Vec<Event>, now: &mut u64, value: i64| {
+        *now += 10;
+        put(events, *now, 0, Invoke, "set", Value::Int(value));
+        put(events, *now + 5, 0, Ok, "set", Value::Int(value));
+    };
+    (1..64).for_each(|value| set(&mut events, &mut now, value));
+    put(&mut events, now + 7, 9, Invoke, "set", Value::Int(900));
+    set(&mut events, &mut now, 64);
+    put(&mut events, now + 7, 9, Fail, "set", Value::Int(900));
+    put(&mut events, now + 8, 8, Invoke, "set", Value::Int(99));
+    put(&mut events, now + 9, 8, Info, "set", Value::Int(99));
+    for (process, at) in [(1, 11), (2, 12)] {
+        put(&mut events, now + at, process, Invoke, "set", Value::Int(65));
+    }
+    for process in [1, 2] {
+        put(&mut events, now + 20, process, Ok, "set", Value::Int(65));
+        put(&mut events, now + 20, process, Invoke, "set", Value::Int(66));
+    }
+    for process in [1, 2] {
+        put(
+            &mut events,
+            now + 20 + process,
+            process,
+            Ok,
+            "set",
+            Value::Int(66),
+        );
+    }
+    now += 30;
+    (67..100)
+        .filter(|&value| value != 99)
+        .for_each(|value| set(&mut events, &mut now, value));
+    put(&mut events, now + 10, 0, Invoke, "get", Value::Nil);
+    put(&mut events, now + 11, 0, Ok, "get", Value::Int(99));
+    let mut monitor =
+        Monitor::new(&Header::for_model("register"), &CheckOptions::default()).expect("a model");
+    for event in &events {
+        assert_eq!(monitor.push(event).expect("an event"), Status::Fine, "{event:?}");
+    }
+    assert_eq!(monitor.look(), Status::Fine);
+    assert_eq!(word(&monitor.finish().expect("judged").verdict), "legal");
+}
+
+/// Whether the monitor accuses somebody of these events, and what the checker says of them.
+fn accused(header: &Header, events: &[Event], options: &CheckOptions) -> (bool, bool) {
+    let history = crate::history::History::from_events(header.clone(), events.to_vec()).expect("a history");
+    let illegal = word(&check(&history, &CheckOptions::default()).expect("judged").verdict) == "illegal";
+    let mut monitor = Monitor::new(header, options).expect("a model");
+    let seen = events
+        .iter()
+        .any(|event| monitor.push(event).expect("an event") != Status::Fine);
+    let verdict = monitor.finish().expect("judged").verdict;
+    (seen || word(&verdict) == "illegal", illegal)
+}
+
+/// Writes that fail have no part in what happened, wherever they lie.
+#[test]
+fn writes_that_fail_change_nothing_for_the_monitor() {
+    let (mut legal, mut illegal) = (0, 0);
+    for (at, seed) in seeds(first_seed() ^ 0xfa11, 60).enumerate() {
+        let mut simulation = simulation(at, seed, 500);
+        simulation.keys = 1;
+        let mut events = Vec::new();
+        for (number, event) in simulation.events().enumerate() {
+            let failing = crate::history::ProcessId(5_000 + number as u64 / 7);
+            let time = event.time;
+            let of = |kind| Event::new(0, time, failing, kind, "set", Value::Int(-1));
+            match number % 7 {
+                1 => events.push(of(crate::history::EventKind::Invoke)),
+                5 => events.push(of(crate::history::EventKind::Fail)),
+                _ => {}
+            }
+            events.push(event);
+        }
+        for (index, event) in events.iter_mut().enumerate() {
+            event.index = index as u64;
+        }
+        let (accused, expected) = accused(&simulation.header(), &events, &CheckOptions::default());
+        assert_eq!(accused, expected, "seed {seed}");
+        *(if expected { &mut illegal } else { &mut legal }) += 1;
+    }
+    each_is_common(&[legal, illegal], 60, 10);
+}

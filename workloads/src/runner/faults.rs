@@ -182,7 +182,10 @@ impl Driver {
             };
             let now = self.recorder.now();
             let leaderless = matches!(error, NemesisError::Shape(ShapeError::NoLeader));
-            if leaderless && now.0 < over.0 + LEADERLESS_NS && self.until(Nanos(now.0 + AGAIN.as_nanos() as u64)).await {
+            if leaderless
+                && now.0 < over.0 + LEADERLESS_NS
+                && self.until(Nanos(now.0 + AGAIN.as_nanos() as u64)).await
+            {
                 continue;
             }
             let note = Note::Refused {
